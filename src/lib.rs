@@ -1,0 +1,6 @@
+//! Rolemint: a token server for multi-tenant SaaS back ends.
+//!
+//! `http` calls `service`; `service` gathers facts, asks `domain` to decide, records the outcome and
+//! answers. `domain` calls nobody. `docs/architecture.md` is the map.
+
+pub mod domain;
