@@ -2,9 +2,16 @@
 //!
 //! Pure: no I/O, no async, no clock, no globals. Whoever calls passes `now` and random bytes in.
 
+pub mod audit;
+pub mod client;
 pub mod ids;
+pub mod provider;
+pub mod revocation;
+pub mod role_mapping;
 pub mod scope;
 pub mod secret;
+pub mod session;
+pub mod subject;
 pub mod tenant;
 
 /// A moment, in UTC. It always comes from `clock`, never from a store.

@@ -26,7 +26,7 @@ impl<T> fmt::Debug for Secret<T> {
 }
 
 /// SHA-256 of a high-entropy secret: what is stored instead of it.
-#[derive(Clone, Copy, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 

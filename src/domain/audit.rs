@@ -1,0 +1,97 @@
+//! The events that are kept, and why a session ended.
+
+use crate::domain::Time;
+use crate::domain::ids::{ClientId, SessionId, SubjectId, TenantId};
+use serde::Serialize;
+use serde_json::Value;
+
+/// What happened. The word is stable: it is what operators search for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    SignedIn,
+    SignInRefused,
+    SessionBegun,
+    SessionEnded,
+    TokenRevoked,
+    TokenExchanged,
+    ExchangeRefused,
+    CodeReplayed,
+    RefreshReplayed,
+    RefreshAhead,
+    DeploymentApplied,
+}
+
+impl EventKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SignedIn => "signed_in",
+            Self::SignInRefused => "sign_in_refused",
+            Self::SessionBegun => "session_begun",
+            Self::SessionEnded => "session_ended",
+            Self::TokenRevoked => "token_revoked",
+            Self::TokenExchanged => "token_exchanged",
+            Self::ExchangeRefused => "exchange_refused",
+            Self::CodeReplayed => "code_replayed",
+            Self::RefreshReplayed => "refresh_replayed",
+            Self::RefreshAhead => "refresh_ahead",
+            Self::DeploymentApplied => "deployment_applied",
+        }
+    }
+}
+
+/// One line of the audit log. Holds no secret: ids, names and reasons only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditEvent {
+    pub kind: EventKind,
+    pub at: Time,
+    pub tenant: Option<TenantId>,
+    pub subject: Option<SubjectId>,
+    pub client: Option<ClientId>,
+    pub session: Option<SessionId>,
+    pub detail: Value,
+}
+
+/// Why a session ended, in words for a person, kept until long after.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndedSession {
+    pub session: SessionId,
+    pub subject: SubjectId,
+    pub tenant: TenantId,
+    pub client: ClientId,
+    pub at: Time,
+    pub reason: EndReason,
+    /// Until when the session could have lived.
+    pub would_have_ended_at: Time,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    SignedOut,
+    /// The client revoked its refresh token (RFC 7009).
+    RevokedByClient,
+    CodeUsedTwice,
+    Replayed {
+        presented: u32,
+        current: u32,
+    },
+    /// Two parties kept presenting the same line of refresh tokens.
+    LateTooOften,
+}
+
+impl std::fmt::Display for EndReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::SignedOut => f.write_str("signed out"),
+            Self::RevokedByClient => f.write_str("revoked by its client"),
+            Self::CodeUsedTwice => f.write_str("its authorization code was used a second time"),
+            Self::Replayed { presented, current } => write!(
+                f,
+                "replayed: refresh generation {presented} was presented when {current} was current"
+            ),
+            Self::LateTooOften => {
+                f.write_str("two holders: three refresh generations in a row were presented late")
+            }
+        }
+    }
+}
