@@ -3,4 +3,8 @@
 //! `http` calls `service`; `service` gathers facts, asks `domain` to decide, records the outcome and
 //! answers. `domain` calls nobody. `docs/architecture.md` is the map.
 
+#[cfg(feature = "server")]
+pub mod clock;
 pub mod domain;
+#[cfg(feature = "server")]
+pub mod signing;

@@ -13,6 +13,7 @@ pub mod secret;
 pub mod session;
 pub mod subject;
 pub mod tenant;
+pub mod token;
 
 /// A moment, in UTC. It always comes from `clock`, never from a store.
 pub type Time = chrono::DateTime<chrono::Utc>;
