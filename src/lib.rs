@@ -5,6 +5,8 @@
 
 #[cfg(feature = "server")]
 pub mod clock;
+#[cfg(feature = "server")]
+pub mod database;
 pub mod domain;
 #[cfg(feature = "server")]
 pub mod signing;

@@ -1,0 +1,16 @@
+DROP TABLE derivation_keys;
+DROP TABLE signing_keys;
+DROP TABLE changes;
+DROP TABLE revocations;
+DROP TABLE audit_events;
+DROP TABLE ended_sessions;
+DROP TABLE subjects;
+DROP TABLE template_versions;
+DROP TABLE roles;
+DROP TABLE clients;
+DROP TABLE provider_domains;
+DROP TABLE provider_tenants;
+DROP TABLE providers;
+DROP TABLE tenants;
+DROP TABLE documents;
+DROP TABLE heads;

@@ -1,0 +1,250 @@
+//! The revocation log and the change log. Each entry's position comes from a one-row head that is
+//! raised in the same transaction: a reader who has seen the head has seen everything before it.
+
+use crate::database::connection::{DbConnection, exactly_one};
+use crate::database::schema::{changes, heads, revocations};
+use crate::database::{
+    DatabaseError, SessionEndings, from_json, from_millis, from_position, to_json, to_millis,
+    to_position,
+};
+use crate::domain::Time;
+use crate::domain::client::Lifetimes;
+use crate::domain::ids::SessionId;
+use crate::domain::revocation::{NewRevocation, Revocation, RevocationTarget};
+use chrono::TimeDelta;
+use diesel::dsl::max;
+use diesel::prelude::*;
+
+/// Which part of the catalog is no longer what it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub kind: ChangeKind,
+    pub key: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    Tenant,
+    Provider,
+    Client,
+    Role,
+    Vocabulary,
+}
+
+impl ChangeKind {
+    const ALL: [Self; 5] =
+        [Self::Tenant, Self::Provider, Self::Client, Self::Role, Self::Vocabulary];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Provider => "provider",
+            Self::Client => "client",
+            Self::Role => "role",
+            Self::Vocabulary => "vocabulary",
+        }
+    }
+}
+
+/// What both logs hold after a reader's positions.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub revocations: Vec<Revocation>,
+    pub revocation_head: u64,
+    /// None: the reader is so far behind that entries are gone. Nothing it remembers is to be trusted.
+    pub changes: Option<Vec<Change>>,
+    pub change_head: u64,
+}
+
+/// Changes are kept for readers who are this late; whoever is later forgets everything they know.
+const CHANGES_KEPT: TimeDelta = TimeDelta::hours(1);
+
+fn head(c: &mut DbConnection, name: &str) -> Result<u64, DatabaseError> {
+    let position: i64 = heads::table.find(name).select(heads::position).first(c)?;
+    Ok(from_position(position))
+}
+
+/// The row lock is held until the transaction ends, so that positions are in the order of commits.
+fn raise_head(c: &mut DbConnection, name: &str) -> Result<i64, DatabaseError> {
+    let raised = diesel::update(heads::table.find(name))
+        .set(heads::position.eq(heads::position + 1))
+        .execute(c)?;
+    exactly_one(raised)?;
+    Ok(heads::table.find(name).select(heads::position).first(c)?)
+}
+
+/// Takes the row lock that first starts of several nodes meet at.
+pub fn lock_keys(c: &mut DbConnection) -> Result<(), DatabaseError> {
+    raise_head(c, "keys").map(|_| ())
+}
+
+/// Until when a node has to hold an entry in memory: a session is gone from the token store, so that
+/// only its access tokens matter.
+fn held_until(revocation: &NewRevocation, at: Time) -> Time {
+    match revocation.target {
+        RevocationTarget::Session(_) | RevocationTarget::Token(_) => {
+            let longest = TimeDelta::seconds(i64::from(Lifetimes::LONGEST_ACCESS_TOKEN));
+            revocation.expires_at.min(at + longest)
+        }
+        _ => revocation.expires_at,
+    }
+}
+
+/// Appends an entry; it counts when the transaction commits.
+pub fn append_revocation(
+    c: &mut DbConnection,
+    revocation: &NewRevocation,
+    at: Time,
+) -> Result<Revocation, DatabaseError> {
+    let position = raise_head(c, "revocations")?;
+    let session = match &revocation.target {
+        RevocationTarget::Session(session) => Some(session),
+        _ => None,
+    };
+    let held_until = held_until(revocation, at);
+    diesel::insert_into(revocations::table)
+        .values((
+            revocations::position.eq(position),
+            revocations::target.eq(to_json(&revocation.target)?),
+            revocations::tenant_id.eq(revocation.tenant.as_ref().map(|t| t.as_str())),
+            revocations::session_id.eq(session.map(ToString::to_string)),
+            revocations::bucket.eq(session.map(|session| i32::from(session.bucket()))),
+            revocations::at.eq(to_millis(at)),
+            revocations::held_until.eq(to_millis(held_until)),
+            revocations::expires_at.eq(to_millis(revocation.expires_at)),
+            revocations::reason.eq(&revocation.reason),
+        ))
+        .execute(c)?;
+    Ok(Revocation {
+        position: from_position(position),
+        target: revocation.target.clone(),
+        tenant: revocation.tenant.clone(),
+        at,
+        expires_at: held_until,
+    })
+}
+
+pub fn append_change(c: &mut DbConnection, change: &Change, at: Time) -> Result<(), DatabaseError> {
+    let position = raise_head(c, "changes")?;
+    diesel::insert_into(changes::table)
+        .values((
+            changes::position.eq(position),
+            changes::kind.eq(change.kind.as_str()),
+            changes::key.eq(&change.key),
+            changes::at.eq(to_millis(at)),
+        ))
+        .execute(c)?;
+    let old = changes::table.filter(changes::at.lt(to_millis(at - CHANGES_KEPT)));
+    diesel::delete(old).execute(c)?;
+    Ok(())
+}
+
+type RevocationRow = (i64, String, Option<String>, i64, i64);
+
+fn revocation(
+    (position, target, tenant, at, held): RevocationRow,
+) -> Result<Revocation, DatabaseError> {
+    Ok(Revocation {
+        position: from_position(position),
+        target: from_json("revocation", &target)?,
+        tenant: tenant
+            .map(|tenant| tenant.parse())
+            .transpose()
+            .map_err(|_| DatabaseError::Corrupt("tenant id"))?,
+        at: from_millis(at)?,
+        expires_at: from_millis(held)?,
+    })
+}
+
+/// Everything after these positions that a node has to hold in memory now.
+pub fn read_after(
+    c: &mut DbConnection,
+    revocations_after: u64,
+    changes_after: u64,
+    now: Time,
+) -> Result<Batch, DatabaseError> {
+    // The heads first: what they count is committed, so the reads below see it.
+    let revocation_head = head(c, "revocations")?;
+    let change_head = head(c, "changes")?;
+    let mut batch = Batch { revocation_head, change_head, ..Batch::default() };
+    if revocation_head > revocations_after {
+        let rows: Vec<RevocationRow> = revocations::table
+            .filter(revocations::position.gt(to_position(revocations_after)))
+            .filter(revocations::position.le(to_position(revocation_head)))
+            .filter(revocations::held_until.gt(to_millis(now)))
+            .order(revocations::position)
+            .select((
+                revocations::position,
+                revocations::target,
+                revocations::tenant_id,
+                revocations::at,
+                revocations::held_until,
+            ))
+            .load(c)?;
+        batch.revocations = rows.into_iter().map(revocation).collect::<Result<_, _>>()?;
+    }
+    let mut entries = Vec::new();
+    if change_head > changes_after {
+        let rows: Vec<(String, String)> = changes::table
+            .filter(changes::position.gt(to_position(changes_after)))
+            .filter(changes::position.le(to_position(change_head)))
+            .order(changes::position)
+            .select((changes::kind, changes::key))
+            .load(c)?;
+        let expected = usize::try_from(change_head.saturating_sub(changes_after));
+        if expected != Ok(rows.len()) {
+            return Ok(batch);
+        }
+        for (kind, key) in rows {
+            let kind = ChangeKind::ALL.into_iter().find(|known| known.as_str() == kind);
+            entries.push(Change { kind: kind.ok_or(DatabaseError::Corrupt("change"))?, key });
+        }
+    }
+    batch.changes = Some(entries);
+    Ok(batch)
+}
+
+/// For each bucket of the token store, the last position that ended a session which could still live.
+pub fn last_endings(c: &mut DbConnection, now: Time) -> Result<Vec<(u8, u64)>, DatabaseError> {
+    let rows: Vec<(Option<i32>, Option<i64>)> = revocations::table
+        .filter(revocations::bucket.is_not_null())
+        .filter(revocations::expires_at.gt(to_millis(now)))
+        .group_by(revocations::bucket)
+        .select((revocations::bucket, max(revocations::position)))
+        .load(c)?;
+    let known = rows.into_iter().filter_map(|(bucket, position)| {
+        Some((u8::try_from(bucket?).ok()?, from_position(position?)))
+    });
+    Ok(known.collect())
+}
+
+pub(super) fn session_endings(
+    c: &mut DbConnection,
+    bucket: u8,
+    after: u64,
+) -> Result<SessionEndings, DatabaseError> {
+    let head = head(c, "revocations")?;
+    let ids: Vec<Option<String>> = revocations::table
+        .filter(revocations::bucket.eq(i32::from(bucket)))
+        .filter(revocations::position.gt(to_position(after)))
+        .filter(revocations::position.le(to_position(head)))
+        .select(revocations::session_id)
+        .load(c)?;
+    let sessions = ids.into_iter().flatten().map(|id| id.parse::<SessionId>());
+    let sessions = sessions.collect::<Result<_, _>>();
+    Ok(SessionEndings {
+        sessions: sessions.map_err(|_| DatabaseError::Corrupt("session id"))?,
+        head,
+    })
+}
+
+/// Entries that can hit nothing any more. Bounded, so that no one pays for many.
+pub fn forget_expired(c: &mut DbConnection, now: Time) -> Result<usize, DatabaseError> {
+    let expired: Vec<i64> = revocations::table
+        .filter(revocations::expires_at.le(to_millis(now)))
+        .limit(1000)
+        .select(revocations::position)
+        .load(c)?;
+    Ok(diesel::delete(revocations::table.filter(revocations::position.eq_any(expired)))
+        .execute(c)?)
+}

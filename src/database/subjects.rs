@@ -1,0 +1,60 @@
+//! The people who have signed in, with the claims of their last sign-in, and the sessions that ended.
+
+use crate::database::connection::{DbConnection, on_each};
+use crate::database::schema::{ended_sessions, subjects};
+use crate::database::{DatabaseError, to_json, to_millis};
+use crate::domain::Time;
+use crate::domain::audit::EndedSession;
+use crate::domain::ids::{SessionId, TenantId};
+use crate::domain::subject::Subject;
+use diesel::prelude::*;
+
+/// Inserts or replaces: what counts is the last sign-in.
+pub fn put(
+    c: &mut DbConnection,
+    subject: &Subject,
+    upstream_subject: &str,
+    tenant: &TenantId,
+    at: Time,
+) -> Result<(), DatabaseError> {
+    let row = (
+        subjects::provider_id.eq(subject.provider.as_str()),
+        subjects::upstream_subject.eq(upstream_subject),
+        subjects::tenant_id.eq(tenant.as_str()),
+        subjects::claims.eq(to_json(&subject.claims)?),
+        subjects::last_sign_in.eq(to_millis(at)),
+    );
+    on_each!(c, c => diesel::insert_into(subjects::table)
+        .values((subjects::id.eq(subject.id.as_str()), row.clone()))
+        .on_conflict(subjects::id)
+        .do_update()
+        .set(row)
+        .execute(c))?;
+    Ok(())
+}
+
+/// Why a session ended; a second reason does not replace the first.
+pub fn insert_ended(c: &mut DbConnection, ended: &EndedSession) -> Result<(), DatabaseError> {
+    on_each!(c, c => diesel::insert_into(ended_sessions::table)
+        .values((
+            ended_sessions::session_id.eq(ended.session.to_string()),
+            ended_sessions::subject_id.eq(ended.subject.as_str()),
+            ended_sessions::tenant_id.eq(ended.tenant.as_str()),
+            ended_sessions::client_id.eq(ended.client.as_str()),
+            ended_sessions::at.eq(to_millis(ended.at)),
+            ended_sessions::reason.eq(ended.reason.to_string()),
+            ended_sessions::would_have_ended_at.eq(to_millis(ended.would_have_ended_at)),
+        ))
+        .on_conflict_do_nothing()
+        .execute(c))?;
+    Ok(())
+}
+
+/// Why a session ended, in words for a person.
+pub fn find_ended_reason(
+    c: &mut DbConnection,
+    session: &SessionId,
+) -> Result<Option<String>, DatabaseError> {
+    let row = ended_sessions::table.find(session.to_string()).select(ended_sessions::reason);
+    Ok(row.first(c).optional()?)
+}
