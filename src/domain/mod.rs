@@ -8,6 +8,7 @@ pub mod ids;
 pub mod provider;
 pub mod revocation;
 pub mod role_mapping;
+pub mod permission;
 pub mod scope;
 pub mod secret;
 pub mod session;
