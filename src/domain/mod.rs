@@ -13,6 +13,7 @@ pub mod scope;
 pub mod secret;
 pub mod session;
 pub mod subject;
+pub mod template;
 pub mod tenant;
 pub mod token;
 

@@ -1,0 +1,24 @@
+//! Role templates: JSON documents that turn a tenant and a user into permissions.
+//!
+//! A document is parsed first and Handlebars stands only inside its strings, so no value can change
+//! the structure. Handlebars' parser decides what a string means; this module takes the syntax tree
+//! apart, refuses all but text and `{{path}}`, and renders that itself.
+
+pub mod boundary;
+mod compile;
+mod document;
+mod expression;
+mod render;
+mod values;
+
+pub use self::document::TemplateError;
+pub use self::document::TemplateErrors;
+pub use self::render::RenderError;
+pub use self::render::Rendered;
+pub use self::render::RoleTemplate;
+pub use self::values::Problem;
+pub use self::values::RenderInput;
+pub use self::values::User;
+
+#[cfg(test)]
+mod tests;

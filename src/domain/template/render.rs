@@ -1,0 +1,241 @@
+//! A compiled template, and what it renders to. This runs for every token.
+
+use crate::domain::permission::Form;
+use crate::domain::permission::Pattern;
+use crate::domain::permission::Permission;
+use crate::domain::permission::PermissionSet;
+use crate::domain::permission::ResourceType;
+use crate::domain::permission::Selector;
+use crate::domain::permission::Vocabulary;
+use crate::domain::scope::ScopeSet;
+use crate::domain::template::expression::Condition;
+use crate::domain::template::expression::Segment;
+use crate::domain::template::values::Problem;
+use crate::domain::template::values::Reference;
+use crate::domain::template::values::RenderInput;
+use crate::domain::template::values::Unresolved;
+use crate::domain::template::values::Values;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+const MAX_RENDERED: usize = 1024;
+/// How many times an object of the template is looked at: a list in a list in a list can repeat a
+/// condition millions of times and yield nothing.
+const MAX_LOOKS: usize = 4096;
+const MAX_SELECTOR: usize = 1024;
+const MAX_CLAIM: usize = 4096;
+
+/// A role's template, compiled once and rendered often.
+#[derive(Clone, Debug)]
+pub struct RoleTemplate {
+    pub(super) source: Box<str>,
+    pub(super) description: Option<Box<str>>,
+    pub(super) expires_in: Option<u32>,
+    pub(super) items: Vec<Item>,
+    pub(super) scope: ScopeSet,
+    pub(super) claims: Vec<(String, ClaimTemplate)>,
+}
+
+/// What one role gives one user of one tenant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rendered {
+    pub permissions: PermissionSet,
+    pub scope: ScopeSet,
+    pub expires_in: Option<u32>,
+    pub claims: Map<String, Value>,
+}
+
+/// A value that the template needs and cannot use. It names the value's path and never the value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{at}: `{value}` {problem}")]
+pub struct RenderError {
+    /// The place in the document.
+    pub at: Box<str>,
+    /// The path of the value.
+    pub value: Box<str>,
+    pub problem: Problem,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    pub(super) each: Option<Each>,
+    pub(super) condition: Option<(Box<str>, Condition)>,
+    pub(super) body: Body,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Each {
+    pub(super) at: Box<str>,
+    pub(super) list: Reference,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Body {
+    Permission { resource: Arc<ResourceType>, role: Arc<str>, selectors: Vec<SelectorTemplate> },
+    Group(Vec<Item>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum SelectorTemplate {
+    Fixed(Selector),
+    Slot(Slot),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub(super) at: Box<str>,
+    pub(super) prefix: bool,
+    pub(super) segments: Vec<Segment>,
+    pub(super) form: Option<Arc<Form>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum ClaimTemplate {
+    Fixed(Value),
+    Text { at: Box<str>, segments: Vec<Segment> },
+    List(Vec<ClaimTemplate>),
+}
+
+/// What has been rendered so far.
+struct Output {
+    permissions: Vec<Permission>,
+    looks: usize,
+}
+
+fn placed(at: &str) -> impl Fn(Unresolved) -> RenderError {
+    move |Unresolved { value, problem }| RenderError { at: at.into(), value, problem }
+}
+
+impl RoleTemplate {
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+    /// The document as it was written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    pub fn render(&self, input: &RenderInput<'_>, v: &Vocabulary) -> Result<Rendered, RenderError> {
+        let mut values = Values::new(*input);
+        let permissions = Vec::with_capacity(self.items.len());
+        let mut out = Output { permissions, looks: 0 };
+        render_items(&self.items, &mut values, &mut out)?;
+        let mut claims = Map::new();
+        for (name, claim) in &self.claims {
+            claims.insert(name.clone(), claim.render(&values)?);
+        }
+        Ok(Rendered {
+            permissions: PermissionSet::from_permissions(out.permissions, v),
+            scope: self.scope.clone(),
+            expires_in: self.expires_in,
+            claims,
+        })
+    }
+}
+
+fn render_items<'a>(
+    items: &[Item],
+    values: &mut Values<'a>,
+    out: &mut Output,
+) -> Result<(), RenderError> {
+    for item in items {
+        match &item.each {
+            None => item.render(values, out)?,
+            Some(each) => {
+                for value in values.list(&each.list).map_err(placed(&each.at))? {
+                    values.push(value);
+                    let rendered = item.render(values, out);
+                    values.pop();
+                    rendered?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Item {
+    fn render(&self, values: &mut Values<'_>, out: &mut Output) -> Result<(), RenderError> {
+        out.looks += 1;
+        if out.looks > MAX_LOOKS || out.permissions.len() == MAX_RENDERED {
+            let list = self.each.as_ref().map_or("permissions", |each| &*each.list.shown);
+            let problem = Problem::TooMany;
+            return Err(RenderError { at: "$.permissions".into(), value: list.into(), problem });
+        }
+        if let Some((at, condition)) = &self.condition
+            && !condition.evaluate(values).map_err(placed(at))?
+        {
+            return Ok(());
+        }
+        match &self.body {
+            Body::Group(items) => render_items(items, values, out),
+            Body::Permission { resource, role, selectors } => {
+                let selectors = selectors.iter().map(|selector| selector.render(values));
+                let selectors = selectors.collect::<Result<_, _>>()?;
+                out.permissions.push(Permission::rendered(
+                    Arc::clone(resource),
+                    Arc::clone(role),
+                    selectors,
+                ));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl SelectorTemplate {
+    fn render(&self, values: &Values<'_>) -> Result<Selector, RenderError> {
+        match self {
+            Self::Fixed(selector) => Ok(selector.clone()),
+            Self::Slot(slot) => {
+                let text = render_text(&slot.segments, &slot.at, values, true, MAX_SELECTOR)?;
+                let text = Arc::from(text);
+                let pattern =
+                    if slot.prefix { Pattern::Prefix(text) } else { Pattern::Exact(text) };
+                Ok(Selector::rendered(pattern, slot.form.clone()))
+            }
+        }
+    }
+}
+
+impl ClaimTemplate {
+    fn render(&self, values: &Values<'_>) -> Result<Value, RenderError> {
+        match self {
+            Self::Fixed(value) => Ok(value.clone()),
+            Self::Text { at, segments } => {
+                render_text(segments, at, values, false, MAX_CLAIM).map(Value::String)
+            }
+            Self::List(parts) => {
+                let parts = parts.iter().map(|part| part.render(values));
+                parts.collect::<Result<_, _>>().map(Value::Array)
+            }
+        }
+    }
+}
+
+fn render_text(
+    segments: &[Segment],
+    at: &str,
+    values: &Values<'_>,
+    in_selector: bool,
+    limit: usize,
+) -> Result<String, RenderError> {
+    let mut text = String::with_capacity(64);
+    for segment in segments {
+        match segment {
+            Segment::Literal(literal) => text.push_str(literal),
+            Segment::Value(reference) => {
+                values.write(reference, in_selector, &mut text).map_err(placed(at))?;
+            }
+        }
+        if text.len() > limit {
+            let value = segments.iter().find_map(|segment| match segment {
+                Segment::Value(reference) => Some(reference.shown.clone()),
+                Segment::Literal(_) => None,
+            });
+            let value = value.unwrap_or_default();
+            return Err(RenderError { at: at.into(), value, problem: Problem::TooLong });
+        }
+    }
+    Ok(text)
+}
