@@ -4,6 +4,8 @@
 //! answers. `domain` calls nobody. `docs/architecture.md` is the map.
 
 #[cfg(feature = "server")]
+pub mod catalog;
+#[cfg(feature = "server")]
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod database;

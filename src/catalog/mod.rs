@@ -210,7 +210,8 @@ impl Catalog {
 
     pub async fn tenant(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>, DatabaseError> {
         let wanted = id.clone();
-        let load = async || self.0.database.read(move |c| database::tenants::find(c, &wanted)).await;
+        let load =
+            async || self.0.database.read(move |c| database::tenants::find(c, &wanted)).await;
         self.0.tenants.find(id, load).await
     }
 
@@ -237,7 +238,8 @@ impl Catalog {
     ) -> Result<Option<Arc<KnownProvider>>, DatabaseError> {
         let wanted = id.clone();
         let load = async || {
-            let found = self.0.database.read(move |c| database::providers::find(c, &wanted)).await?;
+            let found =
+                self.0.database.read(move |c| database::providers::find(c, &wanted)).await?;
             let know = |provider: Provider| {
                 let rules = provider.mappings.iter();
                 let rules = rules.map(|rule| RoleMapping::parse(rule, &provider.keep_claims));

@@ -4,11 +4,12 @@
 
 pub mod audit;
 pub mod client;
+pub mod grant;
 pub mod ids;
+pub mod permission;
 pub mod provider;
 pub mod revocation;
 pub mod role_mapping;
-pub mod permission;
 pub mod scope;
 pub mod secret;
 pub mod session;
