@@ -3,6 +3,7 @@
 //! Pure: no I/O, no async, no clock, no globals. Whoever calls passes `now` and random bytes in.
 
 pub mod audit;
+pub mod authorization;
 pub mod client;
 pub mod grant;
 pub mod ids;
