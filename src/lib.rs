@@ -12,3 +12,4 @@ pub mod database;
 pub mod domain;
 #[cfg(feature = "server")]
 pub mod signing;
+pub mod upstream;
