@@ -98,9 +98,8 @@ impl Selector {
         &self.pattern
     }
     pub fn parse(value: &Value) -> Result<Self, &'static str> {
-        let (text, prefix) = match text_of(value)? {
-            Some(found) => found,
-            None => return Ok(Self::new(Pattern::All)),
+        let Some((text, prefix)) = text_of(value)? else {
+            return Ok(Self::new(Pattern::All));
         };
         check_text(text)?;
         Ok(Self::new(if prefix {

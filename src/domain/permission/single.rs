@@ -226,7 +226,7 @@ pub(in crate::domain) fn resource_type<'v>(
     vocabulary: &'v Vocabulary,
 ) -> Result<&'v Arc<ResourceType>, PermissionError> {
     let keys = object.keys().map(String::as_str).filter(|key| !others.contains(key));
-    vocabulary.with_selectors(keys.clone()).ok_or_else(|| {
+    vocabulary.with_selectors(&keys).ok_or_else(|| {
         let known = |key: &str| {
             vocabulary.types().iter().any(|resource| resource.selectors().any(|own| own == key))
         };

@@ -1,6 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 pub(crate) fn vocabulary() -> Vocabulary {
     toml::from_str(include_str!("../../../templates/resources.toml")).unwrap()
@@ -223,7 +224,7 @@ fn a_vocabulary_must_hold_together() {
         }
         if !lines.contains("actions") {
             let first = lines.split('\'').nth(1).unwrap_or("a");
-            text.push_str(&format!("actions = {{ get = '{first}' }}\n"));
+            writeln!(text, "actions = {{ get = '{first}' }}").unwrap();
         }
         if !lines.contains("roles") {
             text.push_str("roles = { r = ['get'] }\n");

@@ -141,7 +141,7 @@ impl Vocabulary {
     /// The one type whose selectors are exactly these keys.
     pub fn with_selectors<'a>(
         &self,
-        keys: impl Iterator<Item = &'a str> + Clone,
+        keys: &(impl Iterator<Item = &'a str> + Clone),
     ) -> Option<&Arc<ResourceType>> {
         let count = keys.clone().count();
         self.types.iter().find(|resource| {

@@ -133,9 +133,9 @@ impl RoleTemplate {
     }
 }
 
-fn render_items<'a>(
+fn render_items(
     items: &[Item],
-    values: &mut Values<'a>,
+    values: &mut Values<'_>,
     out: &mut Output,
 ) -> Result<(), RenderError> {
     for item in items {
