@@ -12,4 +12,7 @@ pub mod database;
 pub mod domain;
 #[cfg(feature = "server")]
 pub mod signing;
+#[cfg(feature = "server")]
+pub mod token_store;
+#[cfg(feature = "server")]
 pub mod upstream;

@@ -225,8 +225,9 @@ impl Catalog {
     }
 
     fn know_client(&self, client: Client) -> Result<KnownClient, DatabaseError> {
+        // A ceiling only takes away, so it need not keep to a tenant itself.
         let compile = |ceiling: &serde_json::Value| {
-            RoleTemplate::compile(&ceiling.to_string(), &self.vocabulary(), false)
+            RoleTemplate::compile(&ceiling.to_string(), &self.vocabulary(), true)
         };
         let ceiling = client.ceiling.as_ref().map(compile).transpose();
         Ok(KnownClient { ceiling: ceiling.map_err(|_| DatabaseError::Corrupt("ceiling"))?, client })

@@ -12,6 +12,7 @@ pub mod providers;
 pub mod roles;
 pub mod subjects;
 pub mod tenants;
+pub mod tokens;
 
 pub use self::connection::{DbConnection, Location};
 

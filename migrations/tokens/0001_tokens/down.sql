@@ -1,0 +1,3 @@
+DROP TABLE buckets;
+DROP TABLE one_time;
+DROP TABLE sessions;

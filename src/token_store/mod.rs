@@ -1,0 +1,360 @@
+//! Which tokens are alive: sessions with the state of their refresh tokens, and things that are given
+//! out once. Kept in a file of this server's own, or in Redis where several servers share it.
+//!
+//! A store may be restored from an old copy, or come back empty, and would then know sessions as alive
+//! that have been ended. So each of the 256 buckets of sessions has a marker: the position of the
+//! revocation log that has been applied to it. Every step looks at the marker in the same atomic
+//! moment; if it stands lower than this server knows that it must, the step changes nothing, the
+//! endings since then are taken from the database and applied, and the step is done again.
+
+mod embedded;
+mod record;
+mod redis;
+
+pub use crate::token_store::embedded::{Embedded, EmbeddedPath};
+pub use crate::token_store::record::Unreadable;
+pub use crate::token_store::redis::Redis;
+
+use crate::database::{Database, SessionEndings};
+use crate::domain::Time;
+use crate::domain::ids::SessionId;
+use crate::domain::secret::Digest;
+use crate::domain::session::{RefreshState, Refreshed, Session};
+use anyhow::anyhow;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A step that finds its bucket behind is done again so many times.
+const ATTEMPTS: usize = 4;
+/// What no longer matters is kept for so long all the same, in milliseconds: clocks differ.
+const GARBAGE_MARGIN: i64 = 10 * 60 * 1000;
+
+/// What a thing that is given out once is for. Two kinds never meet, whatever their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OneTime {
+    /// The state of a sign-in under way.
+    Login,
+    /// An authorization code.
+    Code,
+    /// The id of something signed that must not be presented twice.
+    Replay,
+}
+
+/// The answer to the use of something that can be used once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Used {
+    First(Vec<u8>),
+    /// It was used before.
+    Again(Vec<u8>),
+    Unknown,
+}
+
+/// How far a node knows the revocation log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPosition {
+    /// The last position that ended a session of the bucket.
+    pub required: u64,
+    /// The position up to which the node knows the log.
+    pub applied: u64,
+}
+
+/// A refresh token's place in its line, and for how long the place before stays good.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer {
+    pub generation: u32,
+    /// Milliseconds.
+    pub grace: i64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TokenStoreError {
+    #[error("the token store cannot be reached")]
+    Unavailable(#[source] anyhow::Error),
+    #[error("the token store {} is in use by another server", .0.display())]
+    InUse(PathBuf),
+    #[error("this Redis cannot be the token store: {0}")]
+    Unsuitable(String),
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+}
+
+type Result<T> = std::result::Result<T, TokenStoreError>;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub enum TokenStore {
+    Embedded(Embedded),
+    Redis(Redis),
+}
+
+impl TokenStore {
+    /// Opens a file that belongs to this server alone.
+    pub async fn open_embedded(path: EmbeddedPath, database: Database) -> Result<Self> {
+        Embedded::open(path, database).await.map(Self::Embedded)
+    }
+
+    /// Connects to a Redis and makes sure that it can be relied on.
+    pub async fn open_redis(url: &str, database: Database) -> Result<Self> {
+        Redis::open(url, database).await.map(Self::Redis)
+    }
+
+    /// The same store over a connection of its own, where it has any: one for each thread that serves
+    /// requests spares them waking each other. To be called within that thread's runtime.
+    pub fn for_this_thread(&self) -> Result<Self> {
+        match self {
+            Self::Embedded(store) => Ok(Self::Embedded(store.clone())),
+            Self::Redis(store) => store.with_own_connection().map(Self::Redis),
+        }
+    }
+
+    pub async fn ping(&self) -> Result<()> {
+        match self {
+            Self::Embedded(store) => store.ping().await,
+            Self::Redis(store) => store.ping().await,
+        }
+    }
+
+    /// False: it was there already, and has not expired.
+    pub async fn put(
+        &self,
+        kind: OneTime,
+        key: &Digest,
+        value: &[u8],
+        expires_at: Time,
+        now: Time,
+    ) -> Result<bool> {
+        match self {
+            Self::Embedded(store) => store.put(kind, key, value, expires_at, now).await,
+            Self::Redis(store) => store.put(kind, key, value, expires_at, now).await,
+        }
+    }
+
+    /// Gets and deletes. One caller gets it.
+    pub async fn take(&self, kind: OneTime, key: &Digest, now: Time) -> Result<Option<Vec<u8>>> {
+        match self {
+            Self::Embedded(store) => store.take(kind, key, now).await,
+            Self::Redis(store) => store.take(kind, key, now).await,
+        }
+    }
+
+    /// One caller is the first. All others, until ten minutes after its expiry, are told that it was used.
+    pub async fn use_once(&self, kind: OneTime, key: &Digest, now: Time) -> Result<Used> {
+        match self {
+            Self::Embedded(store) => store.use_once(kind, key, now).await,
+            Self::Redis(store) => store.use_once(kind, key, now).await,
+        }
+    }
+
+    pub async fn begin(
+        &self,
+        session: &Session,
+        state: &RefreshState,
+        at: LogPosition,
+        now: Time,
+    ) -> Result<()> {
+        let record = record::pack(session, state)?;
+        let id = &session.id;
+        self.caught_up(id, at, now, async |needed| match self {
+            Self::Embedded(store) => store.begin(id, &record, needed, at.applied, now).await,
+            Self::Redis(store) => store.begin(id, &record, needed, at.applied, now).await,
+        })
+        .await
+    }
+
+    /// None: unknown, ended or expired.
+    pub async fn find(
+        &self,
+        id: &SessionId,
+        at: LogPosition,
+        now: Time,
+    ) -> Result<Option<(Session, RefreshState)>> {
+        let Some(record) = self.alive(id, at, now).await? else { return Ok(None) };
+        Ok(Some(record::unpack(id, &record)?))
+    }
+
+    /// Whether a session lives: introspection's one look.
+    pub async fn is_alive(&self, id: &SessionId, at: LogPosition, now: Time) -> Result<bool> {
+        Ok(self.alive(id, at, now).await?.is_some())
+    }
+
+    /// The record of a session that lives.
+    async fn alive(&self, id: &SessionId, at: LogPosition, now: Time) -> Result<Option<Vec<u8>>> {
+        let record = self
+            .caught_up(id, at, now, async |needed| match self {
+                Self::Embedded(store) => store.look(id, needed).await,
+                Self::Redis(store) => store.look(id, needed).await,
+            })
+            .await?;
+        let Some(record) = record else { return Ok(None) };
+        let (header, _) = record::Header::read(&record)?;
+        Ok((record::milliseconds(now) < header.dead_at()).then_some(record))
+    }
+
+    /// Decides on a refresh token and stores what follows from it, in one step. Answers with the session,
+    /// the state that it is in now, and the decision. None: unknown or ended.
+    ///
+    /// A replay ends nothing here: its ending goes into the revocation log first.
+    pub async fn refresh(
+        &self,
+        id: &SessionId,
+        presented: &Offer,
+        at: LogPosition,
+        now: Time,
+    ) -> Result<Option<(Session, RefreshState, Refreshed)>> {
+        let answer = self
+            .caught_up(id, at, now, async |needed| match self {
+                Self::Embedded(store) => {
+                    store.refresh(id, *presented, needed, at.applied, now).await
+                }
+                Self::Redis(store) => store.refresh(id, *presented, needed, at.applied, now).await,
+            })
+            .await?;
+        let Some((record, refreshed)) = answer else { return Ok(None) };
+        let (session, state) = record::unpack(id, &record)?;
+        Ok(Some((session, state, refreshed)))
+    }
+
+    /// Deletes a session whose ending stands in the log at `position`.
+    pub async fn end(&self, id: &SessionId, position: u64) -> Result<()> {
+        let bucket = id.bucket();
+        let mut marker = match self {
+            Self::Embedded(store) => store.delete(id).await?,
+            Self::Redis(store) => store.delete(id).await?,
+        };
+        // The marker may pass an ending only together with all endings before it: a server that died, or
+        // could not reach the store, between its entry in the log and this call has left one behind.
+        for _ in 0..ATTEMPTS {
+            if marker < self.witness().seen(bucket) {
+                // The store went back. The next step finds it so too, and has the time to write down.
+                return Ok(());
+            }
+            if marker >= position {
+                self.witness().note(bucket, marker);
+                return Ok(());
+            }
+            marker = self.catch_up(bucket, marker, None).await?;
+        }
+        Err(still_behind(bucket))
+    }
+
+    /// Does a step, and does it again after catching up where it finds the bucket behind.
+    async fn caught_up<T>(
+        &self,
+        id: &SessionId,
+        at: LogPosition,
+        now: Time,
+        step: impl AsyncFn(u64) -> Result<Step<T>>,
+    ) -> Result<T> {
+        let (witness, bucket) = (self.witness(), id.bucket());
+        // Everybody who comes while a bucket is behind finds it so: one catches up, the others wait.
+        let mut turn = None;
+        for _ in 0..=ATTEMPTS {
+            let Step { marker, done } = step(witness.needed(bucket, at)).await?;
+            if let Some(done) = done {
+                witness.note(bucket, marker);
+                return Ok(done);
+            }
+            if turn.is_some() {
+                self.catch_up(bucket, marker, Some(now)).await?;
+            } else {
+                turn = Some(witness.turn(bucket).lock().await);
+            }
+        }
+        Err(still_behind(bucket))
+    }
+
+    /// Applies the endings after `marker` to a bucket, and answers with the marker that it has then.
+    ///
+    /// With `now`, the store is taken to have gone back then. It may not have: another server may be about
+    /// to delete the session that it has just ended. That does no harm, since all that follows is
+    /// that refresh tokens, which only we can have made, are believed where they are ahead of the store.
+    async fn catch_up(&self, bucket: u8, marker: u64, now: Option<Time>) -> Result<u64> {
+        let witness = self.witness();
+        let seen = witness.seen(bucket);
+        if marker < seen {
+            tracing::warn!(bucket, marker, seen, "the token store went back in time; catching up");
+        }
+        let went_back_at = now.map_or(0, record::milliseconds);
+        let endings = witness.database.session_endings(bucket, marker).await;
+        let endings = endings.map_err(|error| TokenStoreError::Unavailable(error.into()))?;
+        let catch_up = CatchUp { bucket, from: marker, endings, went_back_at };
+        let reached = match self {
+            Self::Embedded(store) => store.catch_up(catch_up).await?,
+            Self::Redis(store) => store.catch_up(&catch_up).await?,
+        };
+        if reached >= marker {
+            witness.note(bucket, reached);
+        }
+        Ok(reached)
+    }
+
+    fn witness(&self) -> &Witness {
+        match self {
+            Self::Embedded(store) => store.witness(),
+            Self::Redis(store) => store.witness(),
+        }
+    }
+}
+
+/// What an atomic step saw and did.
+struct Step<T> {
+    marker: u64,
+    /// None: the bucket is behind, and nothing was done.
+    done: Option<T>,
+}
+
+/// The endings that a bucket has missed.
+struct CatchUp {
+    bucket: u8,
+    /// The marker that they were asked for with: lower now, and more is missing.
+    from: u64,
+    endings: SessionEndings,
+    /// Milliseconds since 1970; 0: leave it.
+    went_back_at: i64,
+}
+
+/// What this server remembers of the store, to notice when it goes back.
+struct Witness {
+    database: Database,
+    buckets: [Bucket; 256],
+    /// Stands in for a bucket that is not there, which a `u8` cannot name.
+    none: Bucket,
+}
+
+#[derive(Default)]
+struct Bucket {
+    /// The highest marker that was ever seen.
+    seen: AtomicU64,
+    catching_up: tokio::sync::Mutex<()>,
+}
+
+impl Witness {
+    fn new(database: Database) -> Self {
+        let buckets = std::array::from_fn(|_| Bucket::default());
+        Self { database, buckets, none: Bucket::default() }
+    }
+
+    fn bucket(&self, bucket: u8) -> &Bucket {
+        self.buckets.get(usize::from(bucket)).unwrap_or(&self.none)
+    }
+
+    fn seen(&self, bucket: u8) -> u64 {
+        self.bucket(bucket).seen.load(Ordering::Relaxed)
+    }
+
+    fn needed(&self, bucket: u8, at: LogPosition) -> u64 {
+        self.seen(bucket).max(at.required)
+    }
+
+    fn note(&self, bucket: u8, marker: u64) {
+        self.bucket(bucket).seen.fetch_max(marker, Ordering::Relaxed);
+    }
+
+    fn turn(&self, bucket: u8) -> &tokio::sync::Mutex<()> {
+        &self.bucket(bucket).catching_up
+    }
+}
+
+fn still_behind(bucket: u8) -> TokenStoreError {
+    TokenStoreError::Unavailable(anyhow!("bucket {bucket} is still behind after catching up"))
+}

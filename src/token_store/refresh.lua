@@ -1,0 +1,112 @@
+-- The decision of `RefreshState::refresh`, on the record as `record.rs` lays it out.
+--
+-- KEYS: session, marker. ARGV: needed, applied, generation, now, grace, margin.
+-- Answers with the marker, the outcome, the record as it is then, and the count of late generations.
+local BEHIND, UNKNOWN, ROTATED, REPEATED, LATE = 0, 1, 2, 3, 4
+local EXPIRED, REPLAYED, AHEAD = 5, 6, 7
+local REMEMBERED, LATE_LIMIT, LAST_GENERATION = 16, 3, 4294967295
+-- The bytes before the first superseded time.
+local FIXED = 30
+
+local applied = tonumber(ARGV[2])
+local presented, our_now = tonumber(ARGV[3]), tonumber(ARGV[4])
+local grace, margin = tonumber(ARGV[5]), tonumber(ARGV[6])
+
+local position, went_back_at = read_marker(KEYS[2])
+if position < tonumber(ARGV[1]) then
+    return { position, BEHIND, '', 0 }
+end
+local record = redis.call('GET', KEYS[1])
+if not record then
+    return { position, UNKNOWN, '', 0 }
+end
+if string.byte(record, 1) ~= 1 then
+    return redis.error_reply('ERR a record of another version')
+end
+
+local _, generation, late, late_counted, changed_at, idle_ends_at, ends_at, idle, count =
+    struct.unpack('>BI4BBI6I6I6I4B', record)
+local superseded = {}
+for i = 1, count do
+    superseded[i] = struct.unpack('>I6', record, FIXED + 1 + (i - 1) * 6)
+end
+local body = string.sub(record, FIXED + 1 + count * 6)
+
+-- Time inside a record never goes back, whatever a node's clock says.
+local now = math.max(our_now, changed_at)
+
+local function in_window(superseded_at)
+    return superseded_at ~= nil and now - superseded_at < grace
+end
+
+local function unchanged(outcome, late_now)
+    return { position, outcome, record, late_now or late }
+end
+
+local function store(outcome, times)
+    local parts = {
+        struct.pack('>BI4BBI6I6I6I4B', 1, generation, late, late_counted, now, idle_ends_at, ends_at, idle, #times),
+    }
+    for i = 1, #times do
+        parts[i + 1] = struct.pack('>I6', times[i])
+    end
+    parts[#parts + 1] = body
+    record = table.concat(parts)
+    local keep = math.max(math.min(idle_ends_at, ends_at) - our_now, 0) + margin
+    redis.call('SET', KEYS[1], record, 'PX', text(keep))
+    position = advance(KEYS[2], position, went_back_at, applied)
+    return { position, outcome, record, late }
+end
+
+local function rotate(from, kept)
+    if from >= LAST_GENERATION then
+        return unchanged(EXPIRED)
+    end
+    generation = from + 1
+    idle_ends_at = math.min(now + idle * 1000, ends_at)
+    -- A generation superseded without a late repeat of the one before sets the count back.
+    if late_counted == 0 then
+        late = 0
+    end
+    late_counted = 0
+    table.insert(kept, 1, now)
+    return store(ROTATED, kept)
+end
+
+if now >= idle_ends_at or now >= ends_at then
+    return unchanged(EXPIRED)
+end
+if presented > generation then
+    if changed_at < went_back_at then
+        return rotate(presented, {})
+    end
+    return unchanged(AHEAD)
+end
+local age = generation - presented
+if age == 0 then
+    local kept = {}
+    for i = 1, count do
+        if in_window(superseded[i]) then
+            kept[#kept + 1] = superseded[i]
+        end
+    end
+    if #kept >= REMEMBERED then
+        return unchanged(REPEATED)
+    end
+    return rotate(generation, kept)
+end
+if in_window(superseded[age]) then
+    return unchanged(REPEATED)
+end
+if age > 1 then
+    return unchanged(REPLAYED)
+end
+if late_counted ~= 0 then
+    return unchanged(REPEATED)
+end
+if late + 1 >= LATE_LIMIT then
+    return unchanged(REPLAYED, math.min(late + 1, 255))
+end
+late = late + 1
+late_counted = 1
+return store(LATE, superseded)

@@ -1,0 +1,1001 @@
+//! One contract, held by both token stores; then what each of them owes beyond it.
+
+use chrono::{DateTime, TimeDelta};
+use redis::{Commands as _, Connection};
+use rolemint::database::Database;
+use rolemint::domain::Time;
+use rolemint::domain::ids::SessionId;
+use rolemint::domain::secret::Digest;
+use rolemint::domain::session::{Presented, RefreshState, Refreshed, Session};
+use rolemint::token_store::{
+    EmbeddedPath, LogPosition, Offer, OneTime, TokenStore, TokenStoreError, Used,
+};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const GRACE: i64 = 30_000;
+const IDLE: u32 = 7 * 24 * 3600;
+
+// ---- The world of a test ----
+
+/// The revocation log, in which only endings of sessions are of interest here.
+fn empty_log() -> Database {
+    Database::default()
+}
+
+/// Appends the ending of a session to the log and answers with its position.
+fn append_ending(log: &Database, id: SessionId) -> u64 {
+    log.end_session(id)
+}
+
+struct World {
+    store: TokenStore,
+    log: Database,
+    home: Home,
+}
+
+enum Home {
+    File(Folder),
+    Redis(RedisServer),
+}
+
+impl World {
+    async fn embedded() -> Option<Self> {
+        let folder = Folder::new();
+        let log = empty_log();
+        let path = EmbeddedPath::File(folder.0.join("tokens.db"));
+        let store = TokenStore::open_embedded(path, log.clone()).await.unwrap();
+        Some(Self { store, log, home: Home::File(folder) })
+    }
+
+    async fn redis() -> Option<Self> {
+        let server = RedisServer::start()?;
+        let log = empty_log();
+        let store = TokenStore::open_redis(&server.url(), log.clone()).await.unwrap();
+        Some(Self { store, log, home: Home::Redis(server) })
+    }
+
+    /// Another server on the same store, or this one started again.
+    async fn started_again(self) -> Self {
+        let Self { store, log, home } = self;
+        drop(store);
+        let store = open(&home, &log).await;
+        Self { store, log, home }
+    }
+
+    async fn copy(self) -> (Self, Copy) {
+        let Self { store, log, home } = self;
+        let copy = match &home {
+            Home::File(folder) => {
+                drop(store);
+                Copy::File(std::fs::read(folder.0.join("tokens.db")).unwrap())
+            }
+            Home::Redis(server) => Copy::Redis(server.dump()),
+        };
+        let store = open(&home, &log).await;
+        (Self { store, log, home }, copy)
+    }
+
+    /// The store is what it was when the copy was made. `forgetful`: the server starts anew as well, so
+    /// that nobody but the log remembers.
+    async fn restore(self, copy: &Copy, forgetful: bool) -> Self {
+        let Self { mut store, log, home } = self;
+        match (&home, copy) {
+            (Home::File(folder), Copy::File(bytes)) => {
+                drop(store);
+                std::fs::write(folder.0.join("tokens.db"), bytes).unwrap();
+                store = open(&home, &log).await;
+            }
+            (Home::Redis(server), Copy::Redis(keys)) => {
+                server.restore(keys);
+                if forgetful {
+                    store = open(&home, &log).await;
+                }
+            }
+            _ => panic!("a copy of another store"),
+        }
+        Self { store, log, home }
+    }
+
+    /// What a node that knows the whole log asks with.
+    fn at(&self, ended: u64) -> LogPosition {
+        LogPosition { required: ended, applied: ended }
+    }
+
+    async fn begin(&self, id: SessionId, at: LogPosition, now: Time) -> (Session, RefreshState) {
+        let session = session(id, now);
+        let state =
+            RefreshState::begin(millis(now), i64::from(IDLE) * 1000, millis(session.ends_at));
+        self.store.begin(&session, &state, at, now).await.unwrap();
+        (session, state)
+    }
+
+    async fn refresh(
+        &self,
+        id: &SessionId,
+        generation: u32,
+        at: LogPosition,
+        now: Time,
+    ) -> Option<Refreshed> {
+        let offer = Offer { generation, grace: GRACE };
+        self.store.refresh(id, &offer, at, now).await.unwrap().map(|(_, _, refreshed)| refreshed)
+    }
+
+    async fn end(&self, id: SessionId) -> u64 {
+        let position = append_ending(&self.log, id);
+        self.store.end(&id, position).await.unwrap();
+        position
+    }
+}
+
+async fn open(home: &Home, log: &Database) -> TokenStore {
+    match home {
+        Home::File(folder) => {
+            let path = EmbeddedPath::File(folder.0.join("tokens.db"));
+            TokenStore::open_embedded(path, log.clone()).await.unwrap()
+        }
+        Home::Redis(server) => TokenStore::open_redis(&server.url(), log.clone()).await.unwrap(),
+    }
+}
+
+enum Copy {
+    File(Vec<u8>),
+    Redis(Vec<(Vec<u8>, Vec<u8>, i64)>),
+}
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!(
+            "rolemint-token-store-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// A Redis of the test's own, which keeps nothing and ends with the test.
+struct RedisServer {
+    child: Child,
+    port: u16,
+    folder: Folder,
+}
+
+impl RedisServer {
+    /// None: the tests are to do without servers.
+    fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    fn start_with(arguments: &[&str]) -> Option<Self> {
+        for _ in 0..5 {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            drop(listener);
+            match Self::start_on(port, Folder::new(), arguments) {
+                Ok(Some(server)) => return Some(server),
+                Ok(None) => {} // somebody else took the port
+                Err(error) => {
+                    if std::env::var("ROLEMINT_TEST_WITHOUT_SERVERS").as_deref() == Ok("1") {
+                        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+                        println!("left out, since redis-server is missing: {test}");
+                        return None;
+                    }
+                    panic!(
+                        "cannot start redis-server ({error}). Install it (apt-get install \
+                         redis-server), or set ROLEMINT_TEST_WITHOUT_SERVERS=1 to leave such tests out"
+                    );
+                }
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
+    fn start_on(port: u16, folder: Folder, arguments: &[&str]) -> std::io::Result<Option<Self>> {
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no", "--unixsocket", "redis.sock", "--dir"])
+            .arg(&folder.0)
+            .args(arguments)
+            .current_dir(&folder.0)
+            .stdout(Stdio::null())
+            .spawn()?;
+        let mut server = Self { child, port, folder };
+        let until = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < until {
+            if server.child.try_wait()?.is_some() {
+                return Ok(None);
+            }
+            if server.connect().is_ok() {
+                return Ok(Some(server));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("redis-server does not answer");
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.0.join("redis.sock")
+    }
+
+    fn connect(&self) -> redis::RedisResult<Connection> {
+        let mut connection = redis::Client::open(self.url())?.get_connection()?;
+        redis::cmd("PING").exec(&mut connection)?;
+        Ok(connection)
+    }
+
+    fn keys(&self) -> Vec<Vec<u8>> {
+        self.connect().unwrap().keys("*").unwrap()
+    }
+
+    fn dump(&self) -> Vec<(Vec<u8>, Vec<u8>, i64)> {
+        let mut connection = self.connect().unwrap();
+        let mut dump = |key: Vec<u8>| {
+            let value = redis::cmd("DUMP").arg(&key).query(&mut connection).unwrap();
+            let left = redis::cmd("PTTL").arg(&key).query(&mut connection).unwrap();
+            (key, value, left)
+        };
+        self.keys().into_iter().map(&mut dump).collect()
+    }
+
+    fn restore(&self, keys: &[(Vec<u8>, Vec<u8>, i64)]) {
+        let mut connection = self.connect().unwrap();
+        redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
+        for (key, value, left) in keys {
+            redis::cmd("RESTORE").arg(key).arg(left).arg(value).exec(&mut connection).unwrap();
+        }
+    }
+
+    fn used_memory(&self) -> i64 {
+        let mut connection = self.connect().unwrap();
+        let info: String = redis::cmd("INFO").arg("memory").query(&mut connection).unwrap();
+        let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+        used.trim().parse().unwrap()
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+// ---- Values ----
+
+fn start() -> Time {
+    DateTime::from_timestamp_millis(1_700_000_000_000).unwrap()
+}
+
+fn after(milliseconds: i64) -> Time {
+    start() + TimeDelta::milliseconds(milliseconds)
+}
+
+fn millis(time: Time) -> i64 {
+    time.timestamp_millis()
+}
+
+/// The `number`th session of a bucket.
+fn id(bucket: u8, number: u64) -> SessionId {
+    let mut bytes = [0; 16];
+    bytes[0] = bucket;
+    bytes[8..].copy_from_slice(&number.to_be_bytes());
+    SessionId::new(bytes)
+}
+
+fn session(id: SessionId, now: Time) -> Session {
+    Session {
+        id,
+        subject: "u_mfrggzdfmztwq2lknnwg23tpob".parse().unwrap(),
+        tenant: "acme".parse().unwrap(),
+        client: "demo-web".parse().unwrap(),
+        provider: "demo".parse().unwrap(),
+        claims: serde_json::Map::new(),
+        requested_scope: Some("calendar:read".parse().unwrap()),
+        protocol_scope: "openid profile email".parse().unwrap(),
+        requested_details: None,
+        audience: vec!["https://api.acme.example".into()],
+        refresh_key: Some(1),
+        begun_at: now,
+        authenticated_at: Some(now - TimeDelta::seconds(2)),
+        begun: 0,
+        ends_at: now + TimeDelta::days(30),
+        idle: IDLE,
+    }
+}
+
+const fn known_to_nobody() -> LogPosition {
+    LogPosition { required: 0, applied: 0 }
+}
+
+/// Numbers that look random and are the same in each run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+    fn pick<T: std::marker::Copy>(&mut self, from: &[T]) -> T {
+        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
+    }
+}
+
+// ---- The contract ----
+
+macro_rules! contract {
+    ($($case:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(super::World::embedded().await.unwrap()).await;
+            })+
+        }
+        mod redis_server {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                if let Some(world) = super::World::redis().await {
+                    super::$case(world).await;
+                }
+            })+
+        }
+    };
+}
+
+contract!(
+    what_is_put_is_there_once,
+    what_is_taken_is_gone,
+    kinds_never_meet,
+    a_use_is_remembered_beyond_expiry,
+    our_now_decides_on_expiry,
+    one_of_fifty_uses_is_the_first,
+    one_of_fifty_takes_gets_it,
+    a_session_is_found_as_it_was_begun,
+    a_session_ends,
+    a_session_expires_by_our_now,
+    a_hundred_refreshes_of_one_generation_have_one_successor,
+    every_refresh_is_decided_as_the_pure_function_decides,
+    a_restored_store_is_noticed_by_the_log,
+    a_restored_store_is_noticed_by_a_server_that_remembers,
+    an_emptied_bucket_does_not_revive_what_ended,
+    ahead_counts_only_after_the_store_went_back,
+    an_ending_that_never_reached_the_store_is_not_passed_over,
+    everything_is_there_after_a_new_start,
+    an_unreachable_head_is_not_waited_for_forever,
+    the_store_answers_a_ping,
+);
+
+async fn what_is_put_is_there_once(world: World) {
+    let (store, key) = (&world.store, Digest::of("a"));
+    let put = async |value: &'static [u8], expires_at, now| {
+        store.put(OneTime::Replay, &key, value, expires_at, now).await.unwrap()
+    };
+    assert!(put(b"1", after(60_000), start()).await);
+    assert!(!put(b"2", after(60_000), start()).await);
+    assert!(!put(b"2", after(120_000), after(59_999)).await);
+    assert!(put(b"3", after(120_000), after(60_000)).await, "it had expired");
+    assert_eq!(
+        store.take(OneTime::Replay, &key, after(60_000)).await.unwrap().as_deref(),
+        Some(b"3".as_slice())
+    );
+    assert!(put(b"", after(60_000), start()).await, "it had been taken");
+    assert_eq!(
+        store.take(OneTime::Replay, &key, start()).await.unwrap().as_deref(),
+        Some(b"".as_slice())
+    );
+}
+
+async fn what_is_taken_is_gone(world: World) {
+    let (store, key) = (&world.store, Digest::of("a"));
+    let value: Vec<u8> = (0..=255).cycle().take(5000).collect();
+    assert_eq!(store.take(OneTime::Login, &key, start()).await.unwrap(), None);
+    assert!(store.put(OneTime::Login, &key, &value, after(1000), start()).await.unwrap());
+    assert_eq!(store.take(OneTime::Login, &key, after(999)).await.unwrap(), Some(value));
+    assert_eq!(store.take(OneTime::Login, &key, start()).await.unwrap(), None);
+}
+
+async fn kinds_never_meet(world: World) {
+    let (store, key) = (&world.store, Digest::of("a"));
+    let kinds = [OneTime::Login, OneTime::Code, OneTime::Replay];
+    for (kind, value) in kinds.into_iter().zip([b"l", b"c", b"r"]) {
+        assert!(store.put(kind, &key, value, after(1000), start()).await.unwrap());
+    }
+    for (kind, value) in kinds.into_iter().zip([b"l", b"c", b"r"]) {
+        let taken = store.take(kind, &key, start()).await.unwrap();
+        assert_eq!(taken.as_deref(), Some(value.as_slice()));
+    }
+}
+
+async fn a_use_is_remembered_beyond_expiry(world: World) {
+    let (store, key) = (&world.store, Digest::of("a"));
+    let ten_minutes = 10 * 60 * 1000;
+    let use_once = async |now| store.use_once(OneTime::Code, &key, now).await.unwrap();
+    assert_eq!(use_once(start()).await, Used::Unknown);
+    assert!(store.put(OneTime::Code, &key, b"v", after(60_000), start()).await.unwrap());
+    assert_eq!(use_once(after(59_999)).await, Used::First(b"v".into()));
+    assert_eq!(use_once(after(59_999)).await, Used::Again(b"v".into()));
+    assert_eq!(use_once(after(60_000 + ten_minutes - 1)).await, Used::Again(b"v".into()));
+    assert!(!store.put(OneTime::Code, &key, b"w", after(999_999), after(60_001)).await.unwrap());
+    assert_eq!(use_once(after(60_000 + ten_minutes)).await, Used::Unknown);
+    assert_eq!(store.take(OneTime::Code, &key, start()).await.unwrap(), None, "it was used");
+
+    let late = Digest::of("late");
+    assert!(store.put(OneTime::Code, &late, b"v", after(60_000), start()).await.unwrap());
+    let used = store.use_once(OneTime::Code, &late, after(60_000)).await.unwrap();
+    assert_eq!(used, Used::Unknown, "it had expired before its first use");
+}
+
+async fn our_now_decides_on_expiry(world: World) {
+    let (store, key) = (&world.store, Digest::of("a"));
+    // Long past by any other clock, and days away from each other: only the values count.
+    for now in [start() - TimeDelta::days(4000), start(), start() + TimeDelta::days(4000)] {
+        let expires_at = now + TimeDelta::seconds(60);
+        assert!(store.put(OneTime::Login, &key, b"v", expires_at, now).await.unwrap());
+        assert!(!store.put(OneTime::Login, &key, b"v", expires_at, now).await.unwrap());
+        let taken = store.take(OneTime::Login, &key, expires_at - TimeDelta::milliseconds(1));
+        assert!(taken.await.unwrap().is_some());
+        assert!(store.put(OneTime::Login, &key, b"v", expires_at, now).await.unwrap());
+        assert!(store.take(OneTime::Login, &key, expires_at).await.unwrap().is_none());
+    }
+}
+
+async fn one_of_fifty_uses_is_the_first(world: World) {
+    let key = Digest::of("a");
+    assert!(world.store.put(OneTime::Code, &key, b"v", after(1000), start()).await.unwrap());
+    let uses: Vec<_> = (0..50)
+        .map(|_| {
+            let store = world.store.clone();
+            tokio::spawn(async move { store.use_once(OneTime::Code, &key, start()).await.unwrap() })
+        })
+        .collect();
+    let (mut first, mut again) = (0, 0);
+    for used in uses {
+        match used.await.unwrap() {
+            Used::First(_) => first += 1,
+            Used::Again(_) => again += 1,
+            Used::Unknown => panic!("it is known"),
+        }
+    }
+    assert_eq!((first, again), (1, 49));
+}
+
+async fn one_of_fifty_takes_gets_it(world: World) {
+    let key = Digest::of("a");
+    assert!(world.store.put(OneTime::Login, &key, b"v", after(1000), start()).await.unwrap());
+    let takes: Vec<_> = (0..50)
+        .map(|_| {
+            let store = world.store.clone();
+            tokio::spawn(async move { store.take(OneTime::Login, &key, start()).await.unwrap() })
+        })
+        .collect();
+    let mut got = 0;
+    for taken in takes {
+        got += usize::from(taken.await.unwrap().is_some());
+    }
+    assert_eq!(got, 1);
+}
+
+async fn a_session_is_found_as_it_was_begun(world: World) {
+    let at = known_to_nobody();
+    assert_eq!(world.store.find(&id(1, 1), at, start()).await.unwrap(), None);
+    assert!(!world.store.is_alive(&id(1, 1), at, start()).await.unwrap());
+    let begun = world.begin(id(1, 1), at, start()).await;
+    assert_eq!(world.store.find(&id(1, 1), at, start()).await.unwrap(), Some(begun));
+    assert!(world.store.is_alive(&id(1, 1), at, start()).await.unwrap());
+    assert!(!world.store.is_alive(&id(1, 2), at, start()).await.unwrap());
+
+    // Claims up to 4 KiB, and everything that can be absent.
+    let claims = serde_json::json!({ "groups": vec!["ünicode"; 400], "n": -1.5, "x": null });
+    let bare = Session {
+        claims: claims.as_object().unwrap().clone(),
+        requested_scope: None,
+        requested_details: Some(serde_json::json!([{ "type": "cache", "cache": "c" }])),
+        audience: vec![],
+        refresh_key: None,
+        authenticated_at: None,
+        begun: 1 << 40,
+        ..session(id(1, 3), start())
+    };
+    let state = RefreshState::begin(millis(start()), 1000, millis(bare.ends_at));
+    world.store.begin(&bare, &state, at, start()).await.unwrap();
+    assert_eq!(world.store.find(&bare.id, at, start()).await.unwrap(), Some((bare, state)));
+}
+
+async fn a_session_ends(world: World) {
+    world.begin(id(1, 1), known_to_nobody(), start()).await;
+    world.begin(id(1, 2), known_to_nobody(), start()).await;
+    let ended = world.end(id(1, 1)).await;
+    let at = world.at(ended);
+    assert!(!world.store.is_alive(&id(1, 1), at, start()).await.unwrap());
+    assert!(world.store.is_alive(&id(1, 2), at, start()).await.unwrap());
+    assert_eq!(world.refresh(&id(1, 1), 1, at, start()).await, None);
+    // An ending of what is not there, or once more, is nothing.
+    world.store.end(&id(1, 1), ended).await.unwrap();
+    world.end(id(1, 9)).await;
+}
+
+async fn a_session_expires_by_our_now(world: World) {
+    let at = known_to_nobody();
+    world.begin(id(1, 1), at, start()).await;
+    let idle = i64::from(IDLE) * 1000;
+    assert!(world.store.is_alive(&id(1, 1), at, after(idle - 1)).await.unwrap());
+    assert!(!world.store.is_alive(&id(1, 1), at, after(idle)).await.unwrap());
+    assert_eq!(world.store.find(&id(1, 1), at, after(idle)).await.unwrap(), None);
+    assert_eq!(world.refresh(&id(1, 1), 1, at, after(idle)).await, Some(Refreshed::Expired));
+    let Some(Refreshed::Rotated(_)) = world.refresh(&id(1, 1), 1, at, after(idle - 1)).await else {
+        panic!("it was in time");
+    };
+    assert!(world.store.is_alive(&id(1, 1), at, after(idle)).await.unwrap());
+}
+
+async fn a_hundred_refreshes_of_one_generation_have_one_successor(world: World) {
+    let at = known_to_nobody();
+    world.begin(id(1, 1), at, start()).await;
+    let refreshes: Vec<_> = (0..100)
+        .map(|n| {
+            let store = world.store.clone();
+            tokio::spawn(async move {
+                let offer = Offer { generation: 1, grace: GRACE };
+                store.refresh(&id(1, 1), &offer, at, after(n)).await.unwrap().unwrap()
+            })
+        })
+        .collect();
+    let mut rotations = 0;
+    for refreshed in refreshes {
+        let (session, state, refreshed) = refreshed.await.unwrap();
+        assert_eq!(session.id, id(1, 1));
+        assert_eq!(state.generation, 2);
+        rotations += usize::from(matches!(refreshed, Refreshed::Rotated(_)));
+    }
+    assert_eq!(rotations, 1);
+}
+
+/// Any state at all, and then a walk from there: each answer of the store is compared with the pure
+/// function's, and so is what is stored afterwards.
+async fn every_refresh_is_decided_as_the_pure_function_decides(world: World) {
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let mut outcomes = HashSet::new();
+    let walks = match world.home {
+        Home::File(_) => 60,
+        Home::Redis(_) => 250,
+    };
+    let (mut ended, mut went_back_at) = (0, 0);
+    for walk in 0..walks {
+        let session = Session { idle: numbers.pick(&[60, 600, IDLE]), ..session(id(7, walk), start()) };
+        let ends_at = millis(session.ends_at);
+        let mut state = any_state(&mut numbers, ends_at);
+        let mut now = state.changed_at;
+        let at = world.at(ended);
+        world.store.begin(&session, &state, at, after(now - millis(start()))).await.unwrap();
+        for step in 0..30 {
+            now += numbers.pick(&[0, 0, 1, 5, 1000, GRACE - 1, GRACE, GRACE + 1, 60_000, -1000]);
+            now += if numbers.below(40) == 0 { 3600 * 1000 } else { 0 };
+            let time = DateTime::from_timestamp_millis(now).unwrap();
+            if numbers.below(25) == 0 {
+                // A bucket behind: another session was ended, and its ending never arrived.
+                ended = append_ending(&world.log, id(7, 1_000_000));
+                went_back_at = went_back_at.max(now);
+            }
+            let generation = match numbers.below(10) {
+                0..=3 => state.generation,
+                4..=6 => state.generation.saturating_sub(1),
+                7 => state.generation.saturating_sub(u32::try_from(numbers.below(20)).unwrap()),
+                8 => state.generation.saturating_add(1),
+                _ => state.generation.saturating_add(u32::try_from(numbers.below(50)).unwrap()),
+            };
+            let presented = Presented {
+                generation,
+                now,
+                grace: numbers.pick(&[GRACE, GRACE, GRACE, 0]),
+                idle: i64::from(session.idle) * 1000,
+                ends_at,
+                store_went_back: state.changed_at < went_back_at,
+            };
+            let expected = state.refresh(&presented);
+            let offer = Offer { generation, grace: presented.grace };
+            let at = world.at(ended);
+            let (_, stored, refreshed) =
+                world.store.refresh(&session.id, &offer, at, time).await.unwrap().unwrap();
+            assert_eq!(refreshed, expected, "walk {walk}, step {step}: {presented:?} of {state:?}");
+            outcomes.insert(name(&refreshed));
+            if let Refreshed::Rotated(next) | Refreshed::Repeated(Some(next)) = expected {
+                state = next;
+            }
+            assert_eq!(stored, state, "walk {walk}, step {step}: {presented:?}");
+            if matches!(refreshed, Refreshed::Expired | Refreshed::Replayed(_)) {
+                state = any_state(&mut numbers, ends_at);
+                now = state.changed_at;
+                let time = DateTime::from_timestamp_millis(now).unwrap();
+                world.store.begin(&session, &state, at, time).await.unwrap();
+            }
+        }
+    }
+    assert_eq!(outcomes.len(), 6, "{outcomes:?}");
+}
+
+fn any_state(numbers: &mut Numbers, ends_at: i64) -> RefreshState {
+    let changed_at = millis(start()) + i64::try_from(numbers.below(100_000)).unwrap();
+    let count = numbers.pick(&[0, 1, 1, 2, 3, 15, 16, 16]);
+    let mut superseded_at = changed_at;
+    let mut superseded = Vec::new();
+    for _ in 0..count {
+        superseded.push(superseded_at);
+        superseded_at -= numbers.pick(&[0, 1, 100, GRACE / 2, GRACE]);
+    }
+    RefreshState {
+        generation: numbers.pick(&[1, 2, 3, 20, 1000, u32::MAX - 1, u32::MAX]),
+        changed_at,
+        idle_ends_at: (changed_at + numbers.pick(&[1, 60_000, 600_000, 1 << 40])).min(ends_at),
+        superseded,
+        late: numbers.pick(&[0, 1, 2, 3, 254, 255]),
+        late_counted: numbers.below(2) == 0,
+    }
+}
+
+fn name(refreshed: &Refreshed) -> &'static str {
+    match refreshed {
+        Refreshed::Rotated(_) => "rotated",
+        Refreshed::Repeated(None) => "repeated",
+        Refreshed::Repeated(Some(_)) => "late",
+        Refreshed::Expired => "expired",
+        Refreshed::Replayed(_) => "replayed",
+        Refreshed::Ahead { .. } => "ahead",
+    }
+}
+
+async fn a_restored_store_is_noticed_by_the_log(world: World) {
+    for number in 1..=3 {
+        world.begin(id(5, number), known_to_nobody(), start()).await;
+    }
+    world.begin(id(6, 1), known_to_nobody(), start()).await;
+    let (world, copy) = world.copy().await;
+    world.end(id(5, 1)).await;
+    world.end(id(6, 1)).await;
+    let ended = world.end(id(5, 2)).await;
+    let world = world.restore(&copy, true).await;
+    let at = world.at(ended);
+    assert!(!world.store.is_alive(&id(5, 1), at, start()).await.unwrap());
+    assert_eq!(world.store.find(&id(5, 2), at, start()).await.unwrap(), None);
+    assert_eq!(world.refresh(&id(5, 2), 1, at, start()).await, None);
+    assert!(world.store.is_alive(&id(5, 3), at, start()).await.unwrap());
+    let at = LogPosition { required: 2, applied: ended };
+    assert_eq!(world.refresh(&id(6, 1), 1, at, start()).await, None);
+}
+
+async fn a_restored_store_is_noticed_by_a_server_that_remembers(world: World) {
+    world.begin(id(5, 1), known_to_nobody(), start()).await;
+    let (world, copy) = world.copy().await;
+    world.end(id(5, 1)).await;
+    // Only Redis can go back while the server runs: then the node need not even know its log.
+    let forgetful = matches!(world.home, Home::File(_));
+    let at = if forgetful { world.at(1) } else { known_to_nobody() };
+    let world = world.restore(&copy, forgetful).await;
+    assert!(!world.store.is_alive(&id(5, 1), at, start()).await.unwrap());
+}
+
+async fn an_emptied_bucket_does_not_revive_what_ended(world: World) {
+    let (world, empty) = world.copy().await;
+    world.begin(id(5, 1), known_to_nobody(), start()).await;
+    let ended = world.end(id(5, 1)).await;
+    let world = world.restore(&empty, false).await;
+    let at = world.at(ended);
+    assert!(!world.store.is_alive(&id(5, 1), at, start()).await.unwrap());
+    // And the bucket can be used as before.
+    world.begin(id(5, 2), at, start()).await;
+    assert!(world.store.is_alive(&id(5, 2), at, start()).await.unwrap());
+}
+
+async fn ahead_counts_only_after_the_store_went_back(world: World) {
+    world.begin(id(5, 1), known_to_nobody(), start()).await;
+    let (world, copy) = world.copy().await;
+    let mut generation = 1;
+    for n in 1..=3 {
+        let at = known_to_nobody();
+        let Some(Refreshed::Rotated(state)) =
+            world.refresh(&id(5, 1), generation, at, after(n * 100)).await
+        else {
+            panic!("it is the current one");
+        };
+        generation = state.generation;
+    }
+    let ahead = world.refresh(&id(5, 1), 9, known_to_nobody(), after(400)).await;
+    assert_eq!(ahead, Some(Refreshed::Ahead { presented: 9, current: 4 }));
+    let ended = world.end(id(5, 2)).await;
+    let at = world.at(ended);
+    let ahead = world.refresh(&id(5, 1), 9, at, after(400)).await;
+    assert_eq!(ahead, Some(Refreshed::Ahead { presented: 9, current: 4 }), "an ending is no proof");
+
+    let world = world.restore(&copy, true).await;
+    let Some(Refreshed::Rotated(state)) = world.refresh(&id(5, 1), 4, at, after(500)).await else {
+        panic!("the token is the better witness");
+    };
+    assert_eq!(state.generation, 5);
+    let ahead = world.refresh(&id(5, 1), 9, at, after(600)).await;
+    assert_eq!(ahead, Some(Refreshed::Ahead { presented: 9, current: 5 }), "once is enough");
+}
+
+/// Between its entry in the log and its deletion in the store a server died, or Redis was away. The next
+/// ending in the same bucket must not make the marker pass it.
+async fn an_ending_that_never_reached_the_store_is_not_passed_over(world: World) {
+    world.begin(id(5, 1), known_to_nobody(), start()).await;
+    world.begin(id(5, 2), known_to_nobody(), start()).await;
+    append_ending(&world.log, id(5, 1));
+    let ended = world.end(id(5, 2)).await;
+    let at = world.at(ended);
+    assert!(!world.store.is_alive(&id(5, 1), at, start()).await.unwrap());
+}
+
+async fn everything_is_there_after_a_new_start(world: World) {
+    let key = Digest::of("a");
+    world.begin(id(5, 1), known_to_nobody(), start()).await;
+    let at = world.at(world.end(id(5, 2)).await);
+    assert!(world.store.put(OneTime::Code, &key, b"v", after(1000), start()).await.unwrap());
+    let Some(Refreshed::Rotated(state)) = world.refresh(&id(5, 1), 1, at, after(5)).await else {
+        panic!("it is the current one");
+    };
+    let world = world.started_again().await;
+    let (_, found) = world.store.find(&id(5, 1), at, after(5)).await.unwrap().unwrap();
+    assert_eq!(found, state);
+    let used = world.store.use_once(OneTime::Code, &key, start()).await.unwrap();
+    assert_eq!(used, Used::First(b"v".into()));
+}
+
+async fn an_unreachable_head_is_not_waited_for_forever(world: World) {
+    // The node claims to know an ending that the database does not: nothing is answered rather than
+    // something wrong.
+    let at = LogPosition { required: 7, applied: 7 };
+    let answer = world.store.is_alive(&id(5, 1), at, start()).await;
+    assert!(matches!(answer, Err(TokenStoreError::Unavailable(_))), "{answer:?}");
+}
+
+async fn the_store_answers_a_ping(world: World) {
+    world.store.ping().await.unwrap();
+    world.store.for_this_thread().unwrap().ping().await.unwrap();
+}
+
+// ---- The embedded store ----
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_server_on_the_same_file_is_refused_by_name() {
+    let world = World::embedded().await.unwrap();
+    let Home::File(folder) = &world.home else { panic!() };
+    let detour = folder.0.join(".").join("tokens.db");
+    let second = TokenStore::open_embedded(EmbeddedPath::File(detour), empty_log()).await;
+    let error = second.err().unwrap();
+    assert!(matches!(error, TokenStoreError::InUse(_)));
+    assert!(error.to_string().contains("tokens.db"), "{error}");
+    let world = world.started_again().await;
+    world.store.ping().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_that_cannot_be_opened_is_an_error() {
+    let path = EmbeddedPath::File(Path::new("/nowhere/at/all/tokens.db").into());
+    let error = TokenStore::open_embedded(path, empty_log()).await.err().unwrap();
+    assert_eq!(error.to_string(), "the token store cannot be reached");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_memory_it_is_the_same_store_without_a_file() {
+    let store = TokenStore::open_embedded(EmbeddedPath::Memory, empty_log()).await.unwrap();
+    let session = session(id(1, 1), start());
+    let state = RefreshState::begin(millis(start()), 1000, millis(session.ends_at));
+    store.begin(&session, &state, known_to_nobody(), start()).await.unwrap();
+    let found = store.find(&session.id, known_to_nobody(), start()).await.unwrap();
+    assert_eq!(found, Some((session, state)));
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_file_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::embedded().await.unwrap();
+    world.begin(id(1, 1), known_to_nobody(), start()).await;
+    let Home::File(folder) = &world.home else { panic!() };
+    for name in ["tokens.db", "tokens.db-wal"] {
+        let mode = std::fs::metadata(folder.0.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{name}");
+    }
+}
+
+/// Many writers at once, and more than one round of copying the log: everything acknowledged is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_many_wrote_at_once_is_all_there_and_garbage_goes() {
+    let world = World::embedded().await.unwrap();
+    let writers: Vec<_> = (0..100_u8)
+        .map(|writer| {
+            let store = world.store.clone();
+            tokio::spawn(async move {
+                for n in 0..60 {
+                    let key = Digest::of([writer, n]);
+                    let put = store.put(OneTime::Replay, &key, b"v", after(1000), start());
+                    assert!(put.await.unwrap());
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let (store, late) = (&world.store, after(24 * 3600 * 1000));
+    for key in [[0, 0], [50, 59], [99, 59]].map(Digest::of) {
+        assert!(!store.put(OneTime::Replay, &key, b"", after(1000), start()).await.unwrap());
+    }
+    // A day later some writing sweeps it all away. By our earlier `now` it would still be there.
+    for n in 0..6000_u32 / 4 + 10 {
+        let key = Digest::of(format!("later {n}"));
+        store.put(OneTime::Login, &key, b"", late + TimeDelta::days(1), late).await.unwrap();
+    }
+    for key in [[0, 0], [50, 59], [99, 59]].map(Digest::of) {
+        assert!(store.take(OneTime::Replay, &key, start()).await.unwrap().is_none());
+    }
+}
+
+// ---- Redis ----
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_answers_over_its_unix_socket() {
+    let Some(server) = RedisServer::start() else { return };
+    for scheme in ["unix", "redis+unix"] {
+        let url = format!("{scheme}://{}", server.socket().display());
+        TokenStore::open_redis(&url, empty_log()).await.unwrap().ping().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_would_lose_sessions_is_refused() {
+    let evicting = ["--maxmemory-policy", "allkeys-lru"];
+    let Some(server) = RedisServer::start_with(&evicting) else { return };
+    let error = TokenStore::open_redis(&server.url(), empty_log()).await.err().unwrap();
+    assert!(error.to_string().contains("noeviction"), "{error}");
+
+    let replica = ["--replicaof", "127.0.0.1", "1"];
+    let Some(server) = RedisServer::start_with(&replica) else { return };
+    let error = TokenStore::open_redis(&server.url(), empty_log()).await.err().unwrap();
+    assert!(error.to_string().contains("replica"), "{error}");
+
+    let error = TokenStore::open_redis("redis//:secret@x", empty_log()).await.err().unwrap();
+    assert!(matches!(error, TokenStoreError::Unsuitable(_)));
+    assert!(!format!("{error:?}").contains("secret"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_gone_is_reported_at_once_and_used_again_when_it_is_back() {
+    let Some(mut world) = World::redis().await else { return };
+    let Home::Redis(server) = &mut world.home else { panic!() };
+    let port = server.port;
+    server.kill();
+    for _ in 0..3 {
+        let asked = Instant::now();
+        let answer = world.store.is_alive(&id(1, 1), known_to_nobody(), start()).await;
+        assert!(matches!(answer, Err(TokenStoreError::Unavailable(_))), "{answer:?}");
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    }
+    world.home = Home::Redis(RedisServer::start_on(port, Folder::new(), &[]).unwrap().unwrap());
+    // Scripts are gone with the old one, and the first request counts.
+    world.begin(id(1, 1), known_to_nobody(), start()).await;
+    assert!(world.store.is_alive(&id(1, 1), known_to_nobody(), start()).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_silent_is_given_up_soon_and_no_answer_goes_astray() {
+    let Some(world) = World::redis().await else { return };
+    let Home::Redis(server) = &world.home else { panic!() };
+    for number in 0..20 {
+        let key = Digest::of([number]);
+        let put = world.store.put(OneTime::Code, &key, &[number], after(60_000), start());
+        assert!(put.await.unwrap());
+    }
+    server.signal("-STOP");
+    let asked = Instant::now();
+    let asking: Vec<_> = (0..10_u8)
+        .map(|number| {
+            let store = world.store.clone();
+            tokio::spawn(async move {
+                store.use_once(OneTime::Code, &Digest::of([number]), start()).await
+            })
+        })
+        .collect();
+    for answer in asking {
+        assert!(matches!(answer.await.unwrap(), Err(TokenStoreError::Unavailable(_))));
+    }
+    assert!(asked.elapsed() < Duration::from_millis(1500), "{:?}", asked.elapsed());
+    server.signal("-CONT");
+    for number in 0..20_u8 {
+        let used = world.store.use_once(OneTime::Code, &Digest::of([number]), start()).await;
+        match used.unwrap() {
+            // What was asked for while nobody answered may have been done.
+            Used::First(value) | Used::Again(value) => assert_eq!(value, [number]),
+            Used::Unknown => panic!("it is known"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_key_expires_and_a_session_shares_a_slot_with_its_marker() {
+    let Some(world) = World::redis().await else { return };
+    let Home::Redis(server) = &world.home else { panic!() };
+    let at = world.at(world.end(id(0xab, 1)).await);
+    world.begin(id(0xab, 2), at, start()).await;
+    world.refresh(&id(0xab, 2), 1, at, after(5)).await;
+    world.refresh(&id(0xab, 2), 1, at, after(5 + GRACE)).await;
+    for (kind, key) in [(OneTime::Login, "l"), (OneTime::Code, "c"), (OneTime::Replay, "r")] {
+        let key = Digest::of(key);
+        assert!(world.store.put(kind, &key, b"v", after(1000), start()).await.unwrap());
+    }
+    world.store.use_once(OneTime::Code, &Digest::of("c"), start()).await.unwrap();
+    let keys = server.keys();
+    assert_eq!(keys.len(), 5);
+    let mut connection = server.connect().unwrap();
+    for key in &keys {
+        let left: i64 = redis::cmd("PTTL").arg(key).query(&mut connection).unwrap();
+        assert!(left > 0, "{key:?}: {left}");
+    }
+    let sessions: Vec<_> = keys.iter().filter(|key| key.starts_with(b"{s:ab}")).collect();
+    assert_eq!(sessions.len(), 2);
+}
+
+/// `cargo test -- --nocapture bytes` prints the figure.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_takes_less_than_300_bytes_of_redis() {
+    const SESSIONS: u64 = 10_000;
+    let Some(world) = World::redis().await else { return };
+    let Home::Redis(server) = &world.home else { panic!() };
+    world.begin(id(0, 1 << 40), known_to_nobody(), start()).await;
+    world.refresh(&id(0, 1 << 40), 1, known_to_nobody(), start()).await;
+    let before = server.used_memory();
+    let writers: Vec<_> = (0..20)
+        .map(|writer| {
+            let store = world.store.clone();
+            tokio::spawn(async move {
+                for n in (writer..SESSIONS).step_by(20) {
+                    let id = id(u8::try_from(n % 256).unwrap(), n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                    let session = session(id, start());
+                    let ends_at = millis(session.ends_at);
+                    let idle = i64::from(IDLE) * 1000;
+                    let state = RefreshState::begin(millis(start()), idle, ends_at);
+                    let at = known_to_nobody();
+                    store.begin(&session, &state, at, start()).await.unwrap();
+                    let offer = Offer { generation: 1, grace: GRACE };
+                    store.refresh(&id, &offer, at, after(60_000)).await.unwrap().unwrap();
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let bytes = (server.used_memory() - before) / i64::try_from(SESSIONS).unwrap();
+    println!("{bytes} bytes of Redis a session");
+    assert!(bytes < 300, "{bytes}");
+}
