@@ -51,6 +51,8 @@ pub struct Revocation {
 #[derive(Clone, Copy, Debug)]
 pub struct TokenFacts<'a> {
     pub id: &'a TokenId,
+    /// What it was exchanged from.
+    pub ancestors: &'a [TokenId],
     pub session: Option<&'a SessionId>,
     pub subject: &'a SubjectId,
     pub tenant: &'a TenantId,
@@ -161,6 +163,7 @@ impl RevocationView {
         let position = |target| self.position(target, token.tenant);
         let counts = |target| token.revision < position(target);
         position(RevocationTarget::Token(*token.id)) > 0
+            || token.ancestors.iter().any(|id| position(RevocationTarget::Token(*id)) > 0)
             || token.session.is_some_and(|sid| position(RevocationTarget::Session(*sid)) > 0)
             || counts(RevocationTarget::Subject(token.subject.clone()))
             || counts(RevocationTarget::Tenant(token.tenant.clone()))

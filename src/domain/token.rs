@@ -67,6 +67,9 @@ pub struct AccessClaims {
     pub tpl: Vec<String>,
     /// Position of the revocation log that its node had applied.
     pub rev: u64,
+    /// The access tokens that this one was exchanged from: it dies with any of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<TokenId>,
     /// Claims that the templates add; none of them has the name of one above.
     #[serde(flatten)]
     pub added: Map<String, Value>,
@@ -98,6 +101,7 @@ impl AccessClaims {
             authorization_details: m.remove("authorization_details")?,
             tpl: take(m, "tpl")?,
             rev: take(m, "rev")?,
+            ancestors: if m.contains_key("ancestors") { take(m, "ancestors")? } else { Vec::new() },
             added: members
                 .into_iter()
                 .map(|(name, value)| Some((name, serde_json::from_str(value.get()).ok()?)))
@@ -108,6 +112,7 @@ impl AccessClaims {
     pub fn facts(&self) -> TokenFacts<'_> {
         TokenFacts {
             id: &self.jti,
+            ancestors: &self.ancestors,
             session: Some(&self.sid),
             subject: &self.sub,
             tenant: &self.tenant,

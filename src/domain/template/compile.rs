@@ -38,7 +38,8 @@ const LIFETIMES: std::ops::RangeInclusive<u64> = 1..=86_400;
 const DIRECTIVES: [&str; 5] = ["role", "description", "$if", "$each", "$as"];
 
 /// Claims that mean something of their own in a token of ours.
-const RESERVED_CLAIMS: [&str; 25] = [
+const RESERVED_CLAIMS: [&str; 26] = [
+    "ancestors",
     "iss",
     "sub",
     "aud",

@@ -1,0 +1,177 @@
+//! An authorization code for the tokens of the session that begins with it (RFC 6749 §4.1.3).
+
+use crate::domain::Time;
+use crate::domain::audit::{AuditEvent, EndReason, EndedSession, EventKind};
+use crate::domain::authorization::{is_code_verifier, proves};
+use crate::domain::client::GrantType;
+use crate::domain::secret::{Digest, Secret};
+use crate::domain::session::{RefreshState, Session};
+use crate::service::authenticate::AuthenticatedClient;
+use crate::service::issue::{Claimant, Issued, Mint, NotIssued};
+use crate::service::login::CodeGrant;
+use crate::service::{Inner, Service, Unavailable};
+use crate::token_store::{OneTime, Used};
+use chrono::TimeDelta;
+use serde_json::json;
+
+#[derive(Debug)]
+pub struct CodeRequest {
+    pub code: Secret<String>,
+    pub redirect_uri: Option<String>,
+    pub verifier: Option<Secret<String>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum NotRedeemed {
+    #[error("the client may not use this grant")]
+    GrantNotAllowed,
+    /// Unknown, expired, used, another client's, another redirect URI, or without the right verifier:
+    /// one answer for all.
+    #[error("the code cannot be redeemed: {0}")]
+    Invalid(&'static str),
+    #[error(transparent)]
+    NotIssued(#[from] NotIssued),
+}
+
+impl From<Unavailable> for NotRedeemed {
+    fn from(error: Unavailable) -> Self {
+        Self::NotIssued(error.into())
+    }
+}
+
+impl Service {
+    pub async fn redeem_code(
+        &self,
+        client: &AuthenticatedClient,
+        request: &CodeRequest,
+    ) -> Result<Issued, NotRedeemed> {
+        let inner = &self.0;
+        let known = client.known();
+        if !known.client.may_use(GrantType::AuthorizationCode) {
+            return Err(NotRedeemed::GrantNotAllowed);
+        }
+        let verifier = request.verifier.as_ref().filter(|verifier| is_code_verifier(verifier.reveal()));
+        let verifier = verifier.ok_or(NotRedeemed::Invalid("no code_verifier"))?;
+        let now = inner.clock.now();
+        let revision = inner.revision().map_err(Unavailable::from)?;
+        let key = Digest::of(request.code.reveal());
+        let used = inner.tokens.use_once(OneTime::Code, &key, now).await;
+        let (bytes, again) = match used.map_err(Unavailable::from)? {
+            Used::First(bytes) => (bytes, false),
+            Used::Again(bytes) => (bytes, true),
+            Used::Unknown => return Err(NotRedeemed::Invalid("unknown or expired")),
+        };
+        let grant: CodeGrant =
+            serde_json::from_slice(&bytes).map_err(|_| NotRedeemed::Invalid("unreadable"))?;
+        if again {
+            inner.end_replayed(grant, known.client.lifetimes.session_absolute, now).await?;
+            return Err(NotRedeemed::Invalid("used before"));
+        }
+        // From here on the code is used up, whatever comes of it.
+        if grant.client != known.client.id {
+            return Err(NotRedeemed::Invalid("another client's"));
+        }
+        if request.redirect_uri.as_deref() != Some(grant.redirect_uri.as_str()) {
+            return Err(NotRedeemed::Invalid("another redirect URI"));
+        }
+        if !proves(verifier.reveal(), &grant.code_challenge) {
+            return Err(NotRedeemed::Invalid("another verifier"));
+        }
+        inner.begin_session(client, grant, revision, now).await
+    }
+}
+
+impl Inner {
+    async fn begin_session(
+        &self,
+        client: &AuthenticatedClient,
+        grant: CodeGrant,
+        revision: u64,
+        now: Time,
+    ) -> Result<Issued, NotRedeemed> {
+        let known = client.known();
+        let lifetimes = self.session_lifetimes(known, &grant.session.tenant).await?;
+        let refreshes = known.client.may_use(GrantType::RefreshToken);
+        let refresh_key = refreshes.then(|| self.keys.newest_derivation());
+        let audience = self.audience(&grant.session.wanted.audience, known);
+        let mut session = grant.session.into_session(
+            &known.client.id,
+            audience,
+            refresh_key,
+            &lifetimes,
+            now,
+        );
+        let subject = session.subject();
+        let claimant = Claimant {
+            subject: &subject,
+            tenant: &session.tenant,
+            parent: None,
+            session_lives: lifetimes.absolute,
+        };
+        let decided = self.decide(known, claimant, &session.request()).await?;
+        if !refreshes {
+            // Nothing of it outlives its one access token.
+            session.ends_at = now + TimeDelta::seconds(i64::from(decided.grant.expires_in));
+        }
+        let mint = Mint {
+            known,
+            session: &session,
+            grant: &decided.grant,
+            audience: &session.audience,
+            ancestors: &[],
+            revision,
+            now,
+        };
+        let mut issued = self.mint(&mint).map_err(Unavailable::from)?;
+        issued.id_token = self
+            .id_token(known, &session, grant.nonce.as_deref(), now)
+            .map_err(Unavailable::from)?;
+        let state = self.track(&session, now).await?;
+        issued.refresh_token =
+            self.refresh_token(&session, state.generation).map_err(Unavailable::from)?;
+        Ok(issued)
+    }
+
+    /// The session is in the token store before the answer leaves; what the store does not know is dead.
+    pub(super) async fn track(&self, session: &Session, now: Time) -> Result<RefreshState, NotRedeemed> {
+        let millis = |time: Time| time.timestamp_millis();
+        let idle = i64::from(session.idle).saturating_mul(1000);
+        let state = RefreshState::begin(millis(now), idle, millis(session.ends_at));
+        if self.catalog.revocations().ends_session(session) {
+            return Err(NotRedeemed::Invalid("revoked meanwhile"));
+        }
+        let at = self.log_position(&session.id);
+        self.tokens.begin(session, &state, at, now).await.map_err(Unavailable::from)?;
+        Ok(state)
+    }
+
+    /// RFC 6749 §4.1.2: a code used twice ends what its first use made.
+    async fn end_replayed(
+        &self,
+        grant: CodeGrant,
+        lives: u32,
+        now: Time,
+    ) -> Result<(), Unavailable> {
+        let ends_at = now + TimeDelta::seconds(i64::from(lives));
+        let seed = grant.session;
+        let ended = EndedSession {
+            session: seed.id,
+            subject: seed.subject.clone(),
+            tenant: seed.tenant.clone(),
+            client: grant.client.clone(),
+            at: now,
+            reason: EndReason::CodeUsedTwice,
+            would_have_ended_at: ends_at,
+        };
+        let event = AuditEvent {
+            kind: EventKind::CodeReplayed,
+            at: now,
+            tenant: Some(seed.tenant),
+            subject: Some(seed.subject),
+            client: Some(grant.client),
+            session: Some(seed.id),
+            detail: json!({}),
+        };
+        self.end_session(ended, event).await
+    }
+}

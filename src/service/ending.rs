@@ -1,0 +1,51 @@
+//! The end of a session: in the log first, then everywhere.
+
+use crate::database::{self, log};
+use crate::domain::audit::{AuditEvent, EndedSession};
+use crate::domain::revocation::{NewRevocation, RevocationTarget};
+use crate::service::{Inner, Unavailable};
+
+impl Inner {
+    /// Durable in the log before this returns, and applied on this node. The token store follows: if it
+    /// is away, the log and the store's markers see to it later.
+    pub(super) async fn end_session(
+        &self,
+        ended: EndedSession,
+        event: AuditEvent,
+    ) -> Result<(), Unavailable> {
+        let session = ended.session;
+        let revocation = NewRevocation {
+            target: RevocationTarget::Session(session),
+            tenant: None,
+            expires_at: ended.would_have_ended_at,
+            reason: ended.reason.to_string(),
+        };
+        let write = self.database.write(move |c| {
+            let entry = log::append_revocation(c, &revocation, ended.at)?;
+            database::subjects::insert_ended(c, &ended)?;
+            database::audit::insert(c, &event)?;
+            Ok(entry.position)
+        });
+        let position = write.await?;
+        self.catalog.catch_up().await?;
+        if let Err(error) = self.tokens.end(&session, position).await {
+            tracing::warn!(%error, %session, "an ended session is still in the token store; the log counts");
+        }
+        Ok(())
+    }
+
+    /// As above, for anything but a session.
+    pub(super) async fn revoke(
+        &self,
+        revocation: NewRevocation,
+        event: AuditEvent,
+    ) -> Result<(), Unavailable> {
+        let at = event.at;
+        let write = self.database.write(move |c| {
+            log::append_revocation(c, &revocation, at)?;
+            database::audit::insert(c, &event)
+        });
+        write.await?;
+        Ok(self.catalog.catch_up().await?)
+    }
+}

@@ -1,0 +1,323 @@
+//! The end of a sign-in: the provider's answer becomes an authorization code, or a refusal.
+
+use crate::catalog::KnownClient;
+use crate::database;
+use crate::domain::Time;
+use crate::domain::audit::{AuditEvent, EventKind};
+use crate::domain::authorization::{ErrorCode, ProtocolError};
+use crate::domain::grant::Denied;
+use crate::domain::ids::{ClientId, SessionId, SubjectId, TenantId};
+use crate::domain::secret::{Digest, Secret};
+use crate::domain::session::Session;
+use crate::domain::subject::{Subject, VerifiedIdentity};
+use crate::domain::tenant::Status;
+use crate::domain::token::Audience;
+use crate::service::authorize::{
+    LoginState, NotAuthorized, ReplyTo, Step, Unanswerable, log_upstream, upstream_problem,
+};
+use crate::service::issue::{Claimant, NotIssued, seconds_until};
+use crate::service::{Inner, Service, Unavailable};
+use crate::signing::{self, random_text};
+use crate::token_store::OneTime;
+use crate::upstream::CallbackAnswer;
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// How the provider sent the browser back.
+#[derive(Debug)]
+pub enum Callback {
+    Answer(CallbackAnswer),
+    /// `error` of RFC 6749 §4.1.2.1, as it was sent.
+    Error(String),
+}
+
+/// Where to send the browser, and with what.
+#[derive(Debug)]
+pub struct SignedIn {
+    pub to: ReplyTo,
+    pub code: Secret<String>,
+}
+
+/// What an authorization code stands for.
+#[derive(Serialize, Deserialize)]
+pub(super) struct CodeGrant {
+    pub(super) client: ClientId,
+    pub(super) redirect_uri: String,
+    pub(super) code_challenge: String,
+    pub(super) nonce: Option<String>,
+    pub(super) session: SessionSeed,
+}
+
+/// A session that begins when its code is redeemed. Its id is settled now, so that a second use of
+/// the code knows what the first one made.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SessionSeed {
+    pub(super) id: SessionId,
+    pub(super) subject: SubjectId,
+    pub(super) tenant: TenantId,
+    pub(super) provider: crate::domain::ids::ProviderId,
+    pub(super) claims: serde_json::Map<String, serde_json::Value>,
+    pub(super) wanted: crate::domain::authorization::Wanted,
+    pub(super) authenticated_at: Option<Time>,
+    pub(super) begun: u64,
+}
+
+impl SessionSeed {
+    pub(super) fn into_session(
+        self,
+        client: &ClientId,
+        audience: Vec<String>,
+        refresh_key: Option<u32>,
+        lifetimes: &SessionLifetimes,
+        now: Time,
+    ) -> Session {
+        Session {
+            id: self.id,
+            subject: self.subject,
+            tenant: self.tenant,
+            client: client.clone(),
+            provider: self.provider,
+            claims: self.claims,
+            requested_scope: self.wanted.scope,
+            protocol_scope: self.wanted.protocol_scope,
+            requested_details: self.wanted.details,
+            audience,
+            refresh_key,
+            begun_at: now,
+            authenticated_at: self.authenticated_at,
+            begun: self.begun,
+            ends_at: now + TimeDelta::seconds(i64::from(lifetimes.absolute)),
+            idle: lifetimes.idle,
+        }
+    }
+}
+
+/// In seconds: the shorter of what the client and the tenant declare.
+pub(super) struct SessionLifetimes {
+    pub(super) idle: u32,
+    pub(super) absolute: u32,
+}
+
+impl Inner {
+    pub(super) async fn session_lifetimes(
+        &self,
+        known: &KnownClient,
+        tenant: &TenantId,
+    ) -> Result<SessionLifetimes, Unavailable> {
+        let tenant = self.catalog.tenant(tenant).await?;
+        let of = |own: u32, tenants: Option<u32>| own.min(tenants.unwrap_or(u32::MAX));
+        let lifetimes = &known.client.lifetimes;
+        Ok(SessionLifetimes {
+            idle: of(lifetimes.session_idle, tenant.as_ref().and_then(|t| t.session_idle)),
+            absolute: of(lifetimes.session_absolute, tenant.and_then(|t| t.session_absolute)),
+        })
+    }
+}
+
+fn denied(what: &'static str) -> ProtocolError {
+    ProtocolError::new(ErrorCode::AccessDenied, what)
+}
+
+impl Service {
+    pub async fn finish_login(
+        &self,
+        state: &str,
+        binding: Option<&Secret<String>>,
+        callback: Callback,
+    ) -> Result<SignedIn, NotAuthorized> {
+        let inner = &self.0;
+        let mut login = inner.take_login(state, binding).await?;
+        let to = login.reply_to();
+        let step = std::mem::replace(&mut login.step, Step::AskedEmail);
+        let Step::SentTo(provider, pending) = step else {
+            return Err(Unanswerable::UnknownLogin.into());
+        };
+        let refused = |error| NotAuthorized::Refused { to: to.clone(), error };
+        let answer = match callback {
+            Callback::Answer(answer) => answer,
+            Callback::Error(error) => return Err(refused(upstream_error(&error))),
+        };
+        let known = inner.catalog.provider(&provider).await.map_err(Unavailable::from)?;
+        let known = known
+            .filter(|known| known.provider.status == Status::Active)
+            .ok_or_else(|| refused(denied("this identity provider is not in use")))?;
+        let now = inner.clock.now();
+        let secret = inner.open_client_secret(&known.provider)?;
+        let identity = inner
+            .upstream
+            .finish(&known.provider, secret.as_ref(), &inner.callback, &pending, &answer, now)
+            .await;
+        let identity = identity.map_err(|error| {
+            log_upstream(&provider, &error);
+            refused(upstream_problem(&error))
+        })?;
+        let tenant = known.provider.resolve_tenant(&identity);
+        let tenant = tenant.map_err(|reason| {
+            tracing::info!(%provider, %reason, "a person belongs to no tenant of the provider");
+            refused(denied("your account does not belong to a customer of this service"))
+        })?;
+        if login.request.tenant.as_ref().is_some_and(|wanted| *wanted != tenant) {
+            return Err(refused(denied("your account belongs to another tenant")));
+        }
+        let subject = Subject::from_identity(&identity, &known.provider.keep_claims);
+        let subject = subject.map_err(|reason| {
+            tracing::warn!(%provider, %reason, "a sign-in was refused");
+            refused(ProtocolError::new(ErrorCode::ServerError, "the account's claims are too large"))
+        })?;
+        inner.sign_in(login, &identity, subject, tenant, now).await
+    }
+}
+
+impl Inner {
+    /// A provider's secret in the clear, for as long as one call takes.
+    fn open_client_secret(
+        &self,
+        provider: &crate::domain::provider::Provider,
+    ) -> Result<Option<Secret<String>>, Unavailable> {
+        let Some(sealed) = &provider.client_secret else { return Ok(None) };
+        let bytes = self.sealing.open(PROVIDER_SECRET, &sealed.0)?;
+        let text = String::from_utf8(bytes.reveal().clone());
+        Ok(Some(Secret::new(text.map_err(|_| signing::KeyError::Malformed)?)))
+    }
+
+    async fn sign_in(
+        &self,
+        login: LoginState,
+        identity: &VerifiedIdentity,
+        subject: Subject,
+        tenant: TenantId,
+        now: Time,
+    ) -> Result<SignedIn, NotAuthorized> {
+        let to = login.reply_to();
+        let refused = |error| NotAuthorized::Refused { to: to.clone(), error };
+        let known = self.catalog.client(&login.client).await.map_err(Unavailable::from)?;
+        let known = known.ok_or(Unanswerable::Client)?;
+        // Whatever was revoked before this moment does not touch the session that begins now.
+        self.catalog.catch_up().await.map_err(Unavailable::from)?;
+        let begun = self.revision().map_err(Unavailable::from)?;
+        let lives = self.session_lifetimes(&known, &tenant).await?.absolute;
+        let claimant =
+            Claimant { subject: &subject, tenant: &tenant, parent: None, session_lives: lives };
+        let wanted = &login.request.wanted;
+        let decided = self.decide(&known, claimant, &wanted.request(false)).await;
+        let record = |kind, detail| AuditEvent {
+            kind,
+            at: now,
+            tenant: Some(tenant.clone()),
+            subject: Some(subject.id.clone()),
+            client: Some(login.client.clone()),
+            session: None,
+            detail,
+        };
+        let decided = match decided {
+            Ok(decided) => decided,
+            Err(NotIssued::Unavailable(error)) => return Err(error.into()),
+            Err(reason) => {
+                tracing::info!(subject = %subject.id, %tenant, %reason, "a sign-in was refused");
+                let event = record(EventKind::SignInRefused, json!({ "reason": reason.to_string() }));
+                self.record(event).await?;
+                return Err(refused(refusal(&reason)));
+            }
+        };
+        let session = SessionId::new(signing::random().map_err(Unavailable::from)?);
+        let roles: Vec<&str> = decided.grant.roles.iter().map(|role| role.as_str()).collect();
+        let mut event =
+            record(EventKind::SignedIn, json!({ "roles": roles, "mapping": decided.trace }));
+        event.session = Some(session);
+        let (row, upstream_subject) = (subject.clone(), identity.upstream_subject.clone());
+        let of_tenant = tenant.clone();
+        let write = self.database.write(move |c| {
+            database::subjects::put(c, &row, &upstream_subject, &of_tenant, now)?;
+            database::audit::insert(c, &event)
+        });
+        write.await.map_err(Unavailable::from)?;
+        let code = random_text("rmc_").map_err(Unavailable::from)?;
+        let grant = CodeGrant {
+            client: login.client,
+            redirect_uri: to.redirect_uri.clone(),
+            code_challenge: login.request.code_challenge,
+            nonce: login.request.nonce,
+            session: SessionSeed {
+                id: session,
+                subject: subject.id,
+                tenant,
+                provider: subject.provider,
+                claims: subject.claims,
+                wanted: login.request.wanted,
+                authenticated_at: identity.authenticated_at,
+                begun,
+            },
+        };
+        let bytes = serde_json::to_vec(&grant).map_err(|_| signing::KeyError::Library);
+        let bytes = bytes.map_err(Unavailable::from)?;
+        let expires = now + TimeDelta::seconds(i64::from(known.client.lifetimes.code));
+        let put = self.tokens.put(OneTime::Code, &Digest::of(code.reveal()), &bytes, expires, now);
+        put.await.map_err(Unavailable::from)?;
+        Ok(SignedIn { to, code })
+    }
+
+    pub(super) async fn record(&self, event: AuditEvent) -> Result<(), Unavailable> {
+        Ok(self.database.write(move |c| database::audit::insert(c, &event)).await?)
+    }
+}
+
+/// The purpose that providers' secrets are sealed for.
+pub(super) const PROVIDER_SECRET: &str = "provider secret";
+
+/// What a person may be told of the reason for which they get nothing.
+fn refusal(reason: &NotIssued) -> ProtocolError {
+    match reason {
+        NotIssued::Denied(Denied::NoRole) => {
+            denied("your account has no role in this application; ask your administrator for one")
+        }
+        NotIssued::Denied(Denied::TenantSuspended(_)) | NotIssued::TenantGone(_) => {
+            denied("your organisation's access is suspended")
+        }
+        NotIssued::Denied(Denied::ClientSuspended | Denied::ProviderNotAllowed)
+        | NotIssued::ProviderGone(_) => denied("this application cannot be used with your account"),
+        NotIssued::Denied(Denied::CrossesTenants(..)) | NotIssued::NoTemplate(_) => {
+            denied("your role is not in use in this application")
+        }
+        NotIssued::Denied(Denied::ScopeTooWide) => {
+            ProtocolError::new(ErrorCode::InvalidScope, "nothing of the scope can be granted")
+        }
+        NotIssued::Denied(Denied::Details(_) | Denied::DetailsTooWide) => ProtocolError::new(
+            ErrorCode::InvalidAuthorizationDetails,
+            "authorization_details are malformed, or nothing of them can be granted",
+        ),
+        NotIssued::Denied(Denied::Nothing) => denied("your account has no permission here"),
+        NotIssued::Denied(
+            Denied::Render(..)
+            | Denied::Ceiling(_)
+            | Denied::OutsideTenant(..)
+            | Denied::ClaimConflict(_),
+        ) => ProtocolError::new(
+            ErrorCode::ServerError,
+            "the template of your role cannot be used for your account; your administrator can see why",
+        ),
+        NotIssued::Unavailable(_) => {
+            ProtocolError::new(ErrorCode::TemporarilyUnavailable, "try again later")
+        }
+    }
+}
+
+/// The provider said no. Only codes that we know are passed on.
+fn upstream_error(error: &str) -> ProtocolError {
+    let known = [
+        ErrorCode::LoginRequired,
+        ErrorCode::InteractionRequired,
+        ErrorCode::ConsentRequired,
+        ErrorCode::AccountSelectionRequired,
+        ErrorCode::TemporarilyUnavailable,
+    ];
+    match known.into_iter().find(|code| code.as_str() == error) {
+        Some(code) => ProtocolError::new(code, "the identity provider could not sign you in"),
+        None => denied("the identity provider did not sign you in"),
+    }
+}
+
+/// One audience or several, as the session keeps them.
+pub(super) fn audience_list(audience: &Audience) -> Vec<String> {
+    audience.iter().map(str::to_owned).collect()
+}

@@ -1,0 +1,122 @@
+//! What the product does: a file for each thing a caller can ask for. Takes and returns domain values.
+//!
+//! `Service` is opaque outside this module: the edge can hold it and pass it back, but it reaches the
+//! database and the token store through a service function only.
+
+pub mod authenticate;
+pub mod authorize;
+pub mod code;
+pub mod cors;
+pub mod deployment;
+pub mod ending;
+pub mod exchange;
+pub mod introspection;
+pub mod issue;
+pub mod keys;
+pub mod login;
+pub mod metadata;
+pub mod readiness;
+pub mod refresh;
+pub mod revocation;
+pub mod userinfo;
+
+use crate::catalog::{Catalog, Stale};
+use crate::clock::Clock;
+use crate::database::{Database, DatabaseError};
+use crate::domain::ids::SessionId;
+use crate::domain::token::AccessClaims;
+use crate::signing::{KeyError, KeyRing, SealingKey};
+use crate::token_store::{LogPosition, TokenStore, TokenStoreError};
+use crate::upstream::{Upstream, UpstreamError};
+use quick_cache::sync::Cache;
+use std::sync::Arc;
+use url::Url;
+
+/// Verified tokens that are remembered, so that a token that is introspected again costs no signature check.
+const VERIFIED_TOKENS: usize = 50_000;
+
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+/// What a service is made of.
+pub struct Parts {
+    /// As it stands in the configuration and in every token: no trailing slash.
+    pub issuer: String,
+    pub database: Database,
+    pub catalog: Catalog,
+    pub tokens: TokenStore,
+    pub upstream: Upstream,
+    pub keys: KeyRing,
+    pub sealing: SealingKey,
+    pub clock: Clock,
+}
+
+struct Inner {
+    issuer: String,
+    /// Where upstream providers send the browser back to.
+    callback: Url,
+    database: Database,
+    catalog: Catalog,
+    tokens: TokenStore,
+    upstream: Upstream,
+    keys: KeyRing,
+    sealing: SealingKey,
+    clock: Clock,
+    verified: Cache<[u8; 32], Arc<AccessClaims>>,
+    jwks: String,
+}
+
+/// Something that this server depends on is away. Nothing was granted and nothing acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum Unavailable {
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error(transparent)]
+    TokenStore(#[from] TokenStoreError),
+    #[error(transparent)]
+    Stale(#[from] Stale),
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+}
+
+impl Service {
+    /// Fails only where the issuer is no base for URLs.
+    pub fn new(parts: Parts) -> Result<Self, url::ParseError> {
+        let callback = Url::parse(&format!("{}/login/callback", parts.issuer))?;
+        let jwks = parts.keys.jwks().to_string();
+        Ok(Self(Arc::new(Inner {
+            issuer: parts.issuer,
+            callback,
+            database: parts.database,
+            catalog: parts.catalog,
+            tokens: parts.tokens,
+            upstream: parts.upstream,
+            keys: parts.keys,
+            sealing: parts.sealing,
+            clock: parts.clock,
+            verified: Cache::new(VERIFIED_TOKENS),
+            jwks,
+        })))
+    }
+
+    pub fn issuer(&self) -> &str {
+        &self.0.issuer
+    }
+}
+
+impl Inner {
+    /// The position of the log up to which this node's answers can be trusted: what is minted from here
+    /// on bears it, and a revocation after it ends what was minted.
+    fn revision(&self) -> Result<u64, Stale> {
+        self.catalog.check_fresh()?;
+        Ok(self.catalog.revocations().applied())
+    }
+
+    /// What the token store must have seen to be believed about a session.
+    fn log_position(&self, session: &SessionId) -> LogPosition {
+        let view = self.catalog.revocations();
+        LogPosition { required: view.bucket_ending(session.bucket()), applied: view.applied() }
+    }
+}

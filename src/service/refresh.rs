@@ -1,0 +1,209 @@
+//! A refresh token for the next access token of its session (RFC 6749 §6), with roles and templates as
+//! they are now.
+
+use crate::domain::Time;
+use crate::domain::audit::{AuditEvent, EndReason, EndedSession, EventKind};
+use crate::domain::authorization::Wanted;
+use crate::domain::client::GrantType;
+use crate::domain::grant::{Denied, TokenRequest};
+use crate::domain::secret::Secret;
+use crate::domain::session::{Refreshed, Replay, Session};
+use crate::domain::token::{RefreshClaims, UnverifiedRefreshToken};
+use crate::service::authenticate::AuthenticatedClient;
+use crate::service::issue::{Claimant, Decided, Issued, Mint, NotIssued, seconds_until};
+use crate::service::{Inner, Service, Unavailable};
+use crate::token_store::Offer;
+use serde_json::{Value, json};
+
+#[derive(Debug)]
+pub struct RefreshRequest {
+    pub refresh_token: Secret<String>,
+    pub wanted: Wanted,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum NotRefreshed {
+    #[error("the client may not use this grant")]
+    GrantNotAllowed,
+    /// One answer for everything that a refresh token can be wrong in.
+    #[error("the refresh token is not good: {0}")]
+    Invalid(&'static str),
+    #[error("an audience that the session does not have")]
+    Audience,
+    #[error(transparent)]
+    NotIssued(#[from] NotIssued),
+}
+
+impl From<Unavailable> for NotRefreshed {
+    fn from(error: Unavailable) -> Self {
+        Self::NotIssued(error.into())
+    }
+}
+
+impl Service {
+    pub async fn refresh(
+        &self,
+        client: &AuthenticatedClient,
+        request: &RefreshRequest,
+    ) -> Result<Issued, NotRefreshed> {
+        let inner = &self.0;
+        let known = client.known();
+        if !known.client.may_use(GrantType::RefreshToken) {
+            return Err(NotRefreshed::GrantNotAllowed);
+        }
+        let now = inner.clock.now();
+        let revision = inner.revision().map_err(Unavailable::from)?;
+        let token = UnverifiedRefreshToken::parse(request.refresh_token.reveal());
+        let token = token.ok_or(NotRefreshed::Invalid("malformed"))?;
+        let claims = inner.keys.verify_refresh_token(&token, &known.client.id);
+        let claims = claims.map_err(|_| NotRefreshed::Invalid("not this client's"))?;
+        let wanted = &request.wanted;
+        if wanted.scope.is_some() || wanted.details.is_some() || !wanted.audience.is_empty() {
+            // A request that asks for too much must not cost the client a generation.
+            let at = inner.log_position(&claims.session);
+            let found = inner.tokens.find(&claims.session, at, now).await;
+            let (session, _) =
+                found.map_err(Unavailable::from)?.ok_or(NotRefreshed::Invalid("unknown"))?;
+            inner.decide_refresh(client, &session, wanted, now).await?;
+        }
+        let (session, generation) = inner.step(client, &claims, now).await?;
+        let (decided, audience) = inner.decide_refresh(client, &session, wanted, now).await?;
+        let mint = Mint {
+            known,
+            session: &session,
+            grant: &decided.grant,
+            audience: &audience,
+            ancestors: &[],
+            revision,
+            now,
+        };
+        let mut issued = inner.mint(&mint).map_err(Unavailable::from)?;
+        issued.id_token = inner.id_token(known, &session, None, now).map_err(Unavailable::from)?;
+        issued.refresh_token =
+            inner.refresh_token(&session, generation).map_err(Unavailable::from)?;
+        Ok(issued)
+    }
+}
+
+impl Inner {
+    /// The state machine's answer, recorded; the session and the generation to hand out.
+    async fn step(
+        &self,
+        client: &AuthenticatedClient,
+        claims: &RefreshClaims,
+        now: Time,
+    ) -> Result<(Session, u32), NotRefreshed> {
+        let grace = i64::from(client.known().client.lifetimes.refresh_grace).saturating_mul(1000);
+        let offer = Offer { generation: claims.generation, grace };
+        let at = self.log_position(&claims.session);
+        let found = self.tokens.refresh(&claims.session, &offer, at, now).await;
+        let (session, refreshed, current) = match found.map_err(Unavailable::from)? {
+            Some((session, refreshed, current)) => (session, refreshed, current),
+            None => return Err(NotRefreshed::Invalid("unknown session")),
+        };
+        // The log decides, whatever the store says; the endings of this very moment included.
+        if self.catalog.revocations().ends_session(&session) {
+            return Err(NotRefreshed::Invalid("revoked session"));
+        }
+        match refreshed {
+            Refreshed::Rotated(state) => Ok((session, state.generation)),
+            Refreshed::Repeated(_) => Ok((session, current)),
+            Refreshed::Expired => Err(NotRefreshed::Invalid("expired session")),
+            Refreshed::Replayed(replay) => {
+                self.end_replayed_session(&session, replay, now).await?;
+                Err(NotRefreshed::Invalid("replayed"))
+            }
+            Refreshed::Ahead { presented, current } => {
+                let detail = json!({ "presented": presented, "current": current });
+                tracing::error!(
+                    session = %session.id, presented, current,
+                    "a refresh token is ahead of the token store: was the store restored from an old copy?"
+                );
+                self.record(event(&session, EventKind::RefreshAhead, detail, now)).await?;
+                Err(NotRefreshed::Invalid("ahead of the store"))
+            }
+        }
+    }
+
+    async fn end_replayed_session(
+        &self,
+        session: &Session,
+        replay: Replay,
+        now: Time,
+    ) -> Result<(), Unavailable> {
+        let Replay { presented, current, late } = replay;
+        let late_too_often = current.abs_diff(presented) == 1;
+        let reason = if late_too_often {
+            EndReason::LateTooOften
+        } else {
+            EndReason::Replayed { presented, current }
+        };
+        let detail = json!({ "presented": presented, "current": current, "late": late });
+        let event = event(session, EventKind::RefreshReplayed, detail, now);
+        self.end_session(ended(session, reason, now), event).await
+    }
+
+    async fn decide_refresh(
+        &self,
+        client: &AuthenticatedClient,
+        session: &Session,
+        wanted: &Wanted,
+        now: Time,
+    ) -> Result<(Decided, Vec<String>), NotRefreshed> {
+        let audience = if wanted.audience.is_empty() {
+            session.audience.clone()
+        } else if wanted.audience.iter().all(|wanted| session.audience.contains(wanted)) {
+            wanted.audience.clone()
+        } else {
+            return Err(NotRefreshed::Audience);
+        };
+        if !wanted.protocol_scope.is_subset(&session.protocol_scope) {
+            return Err(NotIssued::from(Denied::ScopeTooWide).into());
+        }
+        let subject = session.subject();
+        let lives = seconds_until(session.ends_at, now);
+        let claimant = Claimant {
+            subject: &subject,
+            tenant: &session.tenant,
+            parent: None,
+            session_lives: lives,
+        };
+        let whole = self.decide(client.known(), claimant, &session.request()).await?;
+        if wanted.scope.is_none() && wanted.details.is_none() {
+            return Ok((whole, audience));
+        }
+        // Narrower than the session, never wider (RFC 6749 §6), and for this one token only.
+        let parent = crate::domain::grant::Parent {
+            permissions: &whole.grant.permissions,
+            scope: &whole.grant.scope,
+            lives,
+        };
+        let claimant = Claimant { parent: Some(parent), ..claimant };
+        let request: TokenRequest<'_> = wanted.request(true);
+        Ok((self.decide(client.known(), claimant, &request).await?, audience))
+    }
+}
+
+pub(super) fn event(session: &Session, kind: EventKind, detail: Value, now: Time) -> AuditEvent {
+    AuditEvent {
+        kind,
+        at: now,
+        tenant: Some(session.tenant.clone()),
+        subject: Some(session.subject.clone()),
+        client: Some(session.client.clone()),
+        session: Some(session.id),
+        detail,
+    }
+}
+
+pub(super) fn ended(session: &Session, reason: EndReason, now: Time) -> EndedSession {
+    EndedSession {
+        session: session.id,
+        subject: session.subject.clone(),
+        tenant: session.tenant.clone(),
+        client: session.client.clone(),
+        at: now,
+        reason,
+        would_have_ended_at: session.ends_at,
+    }
+}

@@ -1,0 +1,94 @@
+//! A client ends what it holds (RFC 7009).
+
+use crate::domain::Time;
+use crate::domain::audit::{AuditEvent, EndReason, EventKind};
+use crate::domain::revocation::{NewRevocation, RevocationTarget};
+use crate::domain::token::{AccessClaims, UnverifiedRefreshToken};
+use crate::service::authenticate::AuthenticatedClient;
+use crate::service::refresh::{ended, event};
+use crate::service::{Inner, Service, Unavailable};
+use serde_json::json;
+
+#[derive(Debug, thiserror::Error)]
+pub enum NotRevoked {
+    #[error("the token was issued to another client")]
+    AnotherClients,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Service {
+    /// Ok also where there was nothing to end (RFC 7009 §2.2). A refresh token ends its session and all
+    /// tokens of it; an access token ends itself and what was exchanged from it.
+    pub async fn revoke_token(
+        &self,
+        client: &AuthenticatedClient,
+        token: &str,
+    ) -> Result<(), NotRevoked> {
+        let inner = &self.0;
+        let now = inner.clock.now();
+        if let Some(claims) = inner.verify_access_token(token) {
+            return inner.revoke_access_token(client, &claims, now).await;
+        }
+        if UnverifiedRefreshToken::parse(token).is_some() {
+            return inner.revoke_refresh_token(client, token, now).await;
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    async fn revoke_access_token(
+        &self,
+        client: &AuthenticatedClient,
+        claims: &AccessClaims,
+        now: Time,
+    ) -> Result<(), NotRevoked> {
+        if claims.client_id != client.known().client.id {
+            return Err(NotRevoked::AnotherClients);
+        }
+        if !claims.is_current(now) {
+            return Ok(());
+        }
+        let revocation = NewRevocation {
+            target: RevocationTarget::Token(claims.jti),
+            tenant: None,
+            expires_at: Time::from_timestamp(claims.exp, 0).unwrap_or(now),
+            reason: EndReason::RevokedByClient.to_string(),
+        };
+        let event = AuditEvent {
+            kind: EventKind::TokenRevoked,
+            at: now,
+            tenant: Some(claims.tenant.clone()),
+            subject: Some(claims.sub.clone()),
+            client: Some(claims.client_id.clone()),
+            session: Some(claims.sid),
+            detail: json!({ "jti": claims.jti }),
+        };
+        Ok(self.revoke(revocation, event).await?)
+    }
+
+    async fn revoke_refresh_token(
+        &self,
+        client: &AuthenticatedClient,
+        token: &str,
+        now: Time,
+    ) -> Result<(), NotRevoked> {
+        let Some(unverified) = UnverifiedRefreshToken::parse(token) else { return Ok(()) };
+        let own = &client.known().client.id;
+        let at = self.log_position(&unverified.claims.session);
+        let found = self.tokens.find(&unverified.claims.session, at, now).await;
+        let Some((session, _)) = found.map_err(Unavailable::from)? else { return Ok(()) };
+        // SECURITY: told only to whoever really holds the other client's token.
+        let verified = self.keys.verify_refresh_token(&unverified, &session.client).is_ok();
+        if !verified {
+            return Ok(());
+        }
+        if session.client != *own {
+            return Err(NotRevoked::AnotherClients);
+        }
+        let event = event(&session, EventKind::SessionEnded, json!({}), now);
+        let ended = ended(&session, EndReason::RevokedByClient, now);
+        Ok(self.end_session(ended, event).await?)
+    }
+}
