@@ -154,11 +154,17 @@ impl TokenStore {
     ) -> Result<()> {
         let record = record::pack(session, state)?;
         let id = &session.id;
-        self.caught_up(id, at, now, async |needed| match self {
-            Self::Embedded(store) => store.begin(id, &record, needed, at.applied, now).await,
-            Self::Redis(store) => store.begin(id, &record, needed, at.applied, now).await,
-        })
-        .await
+        let mut attempts = Attempts::new(self, id, at, now);
+        loop {
+            let needed = attempts.needed();
+            let step = match self {
+                Self::Embedded(store) => store.begin(id, &record, needed, at.applied, now).await?,
+                Self::Redis(store) => store.begin(id, &record, needed, at.applied, now).await?,
+            };
+            if attempts.settle(step).await?.is_some() {
+                return Ok(());
+            }
+        }
     }
 
     /// None: unknown, ended or expired.
@@ -179,12 +185,17 @@ impl TokenStore {
 
     /// The record of a session that lives.
     async fn alive(&self, id: &SessionId, at: LogPosition, now: Time) -> Result<Option<Vec<u8>>> {
-        let record = self
-            .caught_up(id, at, now, async |needed| match self {
-                Self::Embedded(store) => store.look(id, needed).await,
-                Self::Redis(store) => store.look(id, needed).await,
-            })
-            .await?;
+        let mut attempts = Attempts::new(self, id, at, now);
+        let record = loop {
+            let needed = attempts.needed();
+            let step = match self {
+                Self::Embedded(store) => store.look(id, needed).await?,
+                Self::Redis(store) => store.look(id, needed).await?,
+            };
+            if let Some(record) = attempts.settle(step).await? {
+                break record;
+            }
+        };
         let Some(record) = record else { return Ok(None) };
         let (header, _) = record::Header::read(&record)?;
         Ok((record::milliseconds(now) < header.dead_at()).then_some(record))
@@ -201,14 +212,18 @@ impl TokenStore {
         at: LogPosition,
         now: Time,
     ) -> Result<Option<(Session, RefreshState, Refreshed)>> {
-        let answer = self
-            .caught_up(id, at, now, async |needed| match self {
-                Self::Embedded(store) => {
-                    store.refresh(id, *presented, needed, at.applied, now).await
-                }
-                Self::Redis(store) => store.refresh(id, *presented, needed, at.applied, now).await,
-            })
-            .await?;
+        let (offer, applied) = (*presented, at.applied);
+        let mut attempts = Attempts::new(self, id, at, now);
+        let answer = loop {
+            let needed = attempts.needed();
+            let step = match self {
+                Self::Embedded(store) => store.refresh(id, offer, needed, applied, now).await?,
+                Self::Redis(store) => store.refresh(id, offer, needed, applied, now).await?,
+            };
+            if let Some(answer) = attempts.settle(step).await? {
+                break answer;
+            }
+        };
         let Some((record, refreshed)) = answer else { return Ok(None) };
         let (session, state) = record::unpack(id, &record)?;
         Ok(Some((session, state, refreshed)))
@@ -233,32 +248,6 @@ impl TokenStore {
                 return Ok(());
             }
             marker = self.catch_up(bucket, marker, None).await?;
-        }
-        Err(still_behind(bucket))
-    }
-
-    /// Does a step, and does it again after catching up where it finds the bucket behind.
-    async fn caught_up<T>(
-        &self,
-        id: &SessionId,
-        at: LogPosition,
-        now: Time,
-        step: impl AsyncFn(u64) -> Result<Step<T>>,
-    ) -> Result<T> {
-        let (witness, bucket) = (self.witness(), id.bucket());
-        // Everybody who comes while a bucket is behind finds it so: one catches up, the others wait.
-        let mut turn = None;
-        for _ in 0..=ATTEMPTS {
-            let Step { marker, done } = step(witness.needed(bucket, at)).await?;
-            if let Some(done) = done {
-                witness.note(bucket, marker);
-                return Ok(done);
-            }
-            if turn.is_some() {
-                self.catch_up(bucket, marker, Some(now)).await?;
-            } else {
-                turn = Some(witness.turn(bucket).lock().await);
-            }
         }
         Err(still_behind(bucket))
     }
@@ -293,6 +282,45 @@ impl TokenStore {
             Self::Embedded(store) => store.witness(),
             Self::Redis(store) => store.witness(),
         }
+    }
+}
+
+/// A step that is done again where it finds its bucket behind.
+struct Attempts<'a> {
+    store: &'a TokenStore,
+    bucket: u8,
+    at: LogPosition,
+    now: Time,
+    /// Whoever comes while a bucket is behind finds it so: one catches up, the others wait.
+    turn: Option<tokio::sync::MutexGuard<'a, ()>>,
+    left: usize,
+}
+
+impl<'a> Attempts<'a> {
+    fn new(store: &'a TokenStore, id: &SessionId, at: LogPosition, now: Time) -> Self {
+        Self { store, bucket: id.bucket(), at, now, turn: None, left: ATTEMPTS }
+    }
+
+    /// What the marker must have reached.
+    fn needed(&self) -> u64 {
+        self.store.witness().seen(self.bucket).max(self.at.required)
+    }
+
+    /// What the step did. None: it is to be done again.
+    async fn settle<T>(&mut self, step: Step<T>) -> Result<Option<T>> {
+        let (store, bucket) = (self.store, self.bucket);
+        if let Some(done) = step.done {
+            store.witness().note(bucket, step.marker);
+            return Ok(Some(done));
+        }
+        if self.turn.is_none() {
+            // Before it is our turn, somebody else may have caught up.
+            self.turn = Some(store.witness().bucket(bucket).catching_up.lock().await);
+            return Ok(None);
+        }
+        self.left = self.left.checked_sub(1).ok_or_else(|| still_behind(bucket))?;
+        store.catch_up(bucket, step.marker, Some(self.now)).await?;
+        Ok(None)
     }
 }
 
@@ -342,16 +370,8 @@ impl Witness {
         self.bucket(bucket).seen.load(Ordering::Relaxed)
     }
 
-    fn needed(&self, bucket: u8, at: LogPosition) -> u64 {
-        self.seen(bucket).max(at.required)
-    }
-
     fn note(&self, bucket: u8, marker: u64) {
         self.bucket(bucket).seen.fetch_max(marker, Ordering::Relaxed);
-    }
-
-    fn turn(&self, bucket: u8) -> &tokio::sync::Mutex<()> {
-        &self.bucket(bucket).catching_up
     }
 }
 

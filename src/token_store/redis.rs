@@ -95,17 +95,15 @@ impl Redis {
         }
         let policy: Result<HashMap<String, String>> =
             self.ask(::redis::cmd("CONFIG").arg("GET").arg("maxmemory-policy")).await;
-        match policy {
-            Ok(policy) => match policy.get("maxmemory-policy").map(String::as_str) {
-                Some("noeviction") | None => Ok(()),
-                Some(policy) => unsuitable(format!(
-                    "its maxmemory-policy is {policy}, which throws sessions away; set noeviction"
-                )),
-            },
-            Err(_) => {
-                tracing::warn!("cannot read maxmemory-policy of Redis; it must be noeviction");
-                self.ping().await
-            }
+        let Ok(policy) = policy else {
+            tracing::warn!("cannot read maxmemory-policy of Redis; it must be noeviction");
+            return self.ping().await;
+        };
+        match policy.get("maxmemory-policy").map(String::as_str) {
+            Some("noeviction") | None => Ok(()),
+            Some(policy) => unsuitable(format!(
+                "its maxmemory-policy is {policy}, which throws sessions away; set noeviction"
+            )),
         }
     }
 
@@ -233,21 +231,24 @@ impl Redis {
     }
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
-        self.in_time(async |mut connection| command.query_async(&mut connection).await).await
+        let send = |mut connection| async move { command.query_async(&mut connection).await };
+        self.in_time(send).await
     }
 
     async fn ask_all<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T> {
-        self.in_time(async |mut connection| commands.query_async(&mut connection).await).await
+        let send = |mut connection| async move { commands.query_async(&mut connection).await };
+        self.in_time(send).await
     }
 
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T> {
-        self.in_time(async |mut connection| script.invoke_async(&mut connection).await).await
+        let send = |mut connection| async move { script.invoke_async(&mut connection).await };
+        self.in_time(send).await
     }
 
-    async fn in_time<T>(
-        &self,
-        send: impl AsyncFn(ConnectionManager) -> std::result::Result<T, RedisError>,
-    ) -> Result<T> {
+    async fn in_time<T, F>(&self, send: impl Fn(ConnectionManager) -> F) -> Result<T>
+    where
+        F: Future<Output = std::result::Result<T, RedisError>>,
+    {
         let answer = async {
             match send(self.connection.clone()).await {
                 // Nothing was sent. The refusal may be an old one that the connection remembers; by
