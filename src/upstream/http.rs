@@ -94,18 +94,23 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let addresses = tokio::task::spawn_blocking(move || {
-                let local = name.as_str() == "localhost";
-                let found: Vec<SocketAddr> = (name.as_str(), 0).to_socket_addrs()?.collect();
-                if found.iter().all(|address| is_local(address.ip()) == local) {
-                    Ok(found)
-                } else {
-                    Err(io::Error::other("the name leads to an address that is not allowed"))
-                }
+                let found = (name.as_str(), 0).to_socket_addrs()?.collect();
+                permitted(name.as_str(), found)
             })
             .await??;
             let addresses: Addrs = Box::new(addresses.into_iter());
             Ok(addresses)
         })
+    }
+}
+
+/// One address that is not allowed spoils the answer: which of several is taken is not ours to say.
+fn permitted(name: &str, found: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
+    let local = name == "localhost";
+    if found.iter().all(|address| is_local(address.ip()) == local) {
+        Ok(found)
+    } else {
+        Err(io::Error::other("the name leads to an address that is not allowed"))
     }
 }
 
@@ -204,4 +209,29 @@ fn is_json(headers: &HeaderMap) -> bool {
     ["application/json", "application/jwk-set+json"]
         .iter()
         .any(|expected| essence.eq_ignore_ascii_case(expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_leads_elsewhere_or_is_localhost() {
+        let check = |name: &str, ips: &[&str]| {
+            let found = ips.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 0)).collect();
+            permitted(name, found).is_ok()
+        };
+        assert!(check("provider.example", &["198.51.100.7", "2001:db8::7", "10.0.0.7"]));
+        for bad in
+            ["127.0.0.1", "0.0.0.0", "169.254.169.254", "224.0.0.1", "255.255.255.255", "::1"]
+        {
+            assert!(!check("provider.example", &[bad]), "{bad}");
+            assert!(!check("provider.example", &["198.51.100.7", bad]), "{bad}");
+        }
+        for bad in ["::", "fe80::1", "ff02::1", "::ffff:127.0.0.1", "64:ff9b::a9fe:a9fe"] {
+            assert!(!check("provider.example", &[bad]), "{bad}");
+        }
+        assert!(check("localhost", &["127.0.0.1", "::1"]));
+        assert!(!check("localhost", &["198.51.100.7"]));
+    }
 }

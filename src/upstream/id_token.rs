@@ -70,8 +70,8 @@ impl<'a> Unverified<'a> {
         else {
             return Err(Refusal::Malformed);
         };
-        if signature.is_empty() {
-            return Err(Refusal::Signature);
+        if BASE64URL_NOPAD.decode(signature.as_bytes()).unwrap_or_default().is_empty() {
+            return Err(Refusal::Malformed);
         }
         let (algorithm, kid) = check_header(&decode(header)?, expected.algorithms)?;
         let claims = decode(payload)?;

@@ -163,7 +163,7 @@ async fn a_huge_answer_is_not_read_to_its_end() {
     let counter = written.clone();
     world.raw(DISCOVERY, move |stream| {
         drop(stream.write_all(b"HTTP/1.1 200 -\r\nContent-Type: application/json\r\n\r\n"));
-        let chunk = [b' '; 64 * 1024];
+        let chunk = vec![b' '; 64 * 1024];
         for _ in 0..1024 {
             if stream.write_all(&chunk).is_err() {
                 break;

@@ -204,7 +204,7 @@ async fn tokens_that_are_not_three_plain_parts_are_refused() {
     let cases = [
         (String::new(), Refusal::Malformed),
         (parts[..2].join("."), Refusal::Malformed),
-        (format!("{}.", parts[..2].join(".")), Refusal::Signature),
+        (format!("{}.", parts[..2].join(".")), Refusal::Malformed),
         (format!("{good}."), Refusal::Malformed),
         (format!("{good}.{}", parts[2]), Refusal::Malformed),
         (format!("{}=.{}.{}", parts[0], parts[1], parts[2]), Refusal::Malformed),
@@ -230,6 +230,7 @@ async fn tokens_that_are_not_three_plain_parts_are_refused() {
     for (token, expected) in cases {
         assert_eq!(refusal(verify(&world, &token).await), expected, "{token:.300}");
     }
+    assert_eq!(world.total(), 0);
 }
 
 #[tokio::test]
@@ -309,6 +310,35 @@ async fn without_a_key_id_every_fitting_key_is_tried() {
 }
 
 #[tokio::test]
+async fn a_key_for_encryption_is_no_candidate() {
+    let (mut signs, encrypts) = (Key::ed("a"), Key::ed("b"));
+    signs.kid = None;
+    let world = World::new(&[]);
+    let mut first = encrypts.jwk();
+    first["use"] = json!("enc");
+    world.json("/jwks", 200, &json!({ "keys": [first, signs.jwk()] }));
+    verify(&world, &signs.token(&claims(&world))).await.unwrap();
+    assert_eq!(world.count("/jwks"), 1);
+}
+
+#[tokio::test]
+async fn keys_are_asked_for_again_only_when_a_new_one_may_be_there() {
+    let mut key = Key::ed("k");
+    let world = World::new(&[&key]);
+    let (upstream, provider) = (upstream(), world.provider());
+    let forged = Key::ed("k").token(&claims(&world));
+    let outcome = verify_at(&upstream, &provider, &forged).await;
+    assert_eq!(refusal(outcome), Refusal::Signature);
+    assert_eq!(world.count("/jwks"), 1);
+    // A provider that names no keys has new ones nevertheless.
+    key = Key::ed("k");
+    key.kid = None;
+    world.keys(&[&key]);
+    verify_at(&upstream, &provider, &key.token(&claims(&world))).await.unwrap();
+    assert_eq!(world.count("/jwks"), 2);
+}
+
+#[tokio::test]
 async fn weak_and_shared_keys_of_a_provider_are_ignored() {
     let key = Key::rsa("r");
     let world = World::new(&[]);
@@ -372,6 +402,12 @@ async fn made_up_key_ids_cost_one_request_in_a_cooldown() {
         }
         while let Some(done) = storm.join_next().await {
             done.unwrap();
+        }
+        for n in 0..3 {
+            let header = json!({ "alg": "EdDSA", "kid": format!("late-{n}") }).to_string();
+            let token = key.sign("EdDSA", &header, &claims(&world).to_string());
+            let outcome = verify_at(&upstream, &world.provider(), &token).await;
+            assert_eq!(refusal(outcome), Refusal::UnknownKey);
         }
         assert_eq!(world.count("/jwks"), 2 + wave);
         tokio::time::sleep(cooldown).await;
