@@ -193,7 +193,7 @@ async fn everybody_who_asks_at_once_shares_one_request_and_its_failure() {
     assert_eq!(world.count(DISCOVERY), 1);
     let fresh = Upstream::new(limits()).unwrap();
     world.text(DISCOVERY, 500, "X: y", "");
-    world.delay(DISCOVERY, Duration::from_millis(300));
+    world.delay(DISCOVERY, Duration::from_millis(800));
     assert_eq!(all(&fresh).await, [false; 50]);
     assert_eq!(world.count(DISCOVERY), 2);
     // And the next to ask tries again.

@@ -310,15 +310,17 @@ async fn without_a_key_id_every_fitting_key_is_tried() {
 }
 
 #[tokio::test]
-async fn a_key_for_encryption_is_no_candidate() {
-    let (mut signs, encrypts) = (Key::ed("a"), Key::ed("b"));
+async fn a_key_for_something_else_is_no_candidate() {
+    let (mut signs, other) = (Key::ed("a"), Key::ed("b"));
     signs.kid = None;
-    let world = World::new(&[]);
-    let mut first = encrypts.jwk();
-    first["use"] = json!("enc");
-    world.json("/jwks", 200, &json!({ "keys": [first, signs.jwk()] }));
-    verify(&world, &signs.token(&claims(&world))).await.unwrap();
-    assert_eq!(world.count("/jwks"), 1);
+    for (name, value) in [("use", "enc"), ("alg", "RS256"), ("alg", "A128GCM")] {
+        let world = World::new(&[]);
+        let mut first = other.jwk();
+        first[name] = json!(value);
+        world.json("/jwks", 200, &json!({ "keys": [first, signs.jwk()] }));
+        verify(&world, &signs.token(&claims(&world))).await.unwrap();
+        assert_eq!(world.count("/jwks"), 1);
+    }
 }
 
 #[tokio::test]
@@ -383,7 +385,7 @@ async fn the_entry_decides_what_is_exchanged() {
 async fn made_up_key_ids_cost_one_request_in_a_cooldown() {
     let key = Key::ed("k");
     let world = World::new(&[&key]);
-    let cooldown = Duration::from_millis(700);
+    let cooldown = Duration::from_millis(1500);
     let upstream = Upstream::new(UpstreamLimits { jwks_cooldown: cooldown, ..limits() }).unwrap();
     verify_at(&upstream, &world.provider(), &key.token(&claims(&world))).await.unwrap();
     assert_eq!(world.count("/jwks"), 1);
@@ -410,7 +412,9 @@ async fn made_up_key_ids_cost_one_request_in_a_cooldown() {
             assert_eq!(refusal(outcome), Refusal::UnknownKey);
         }
         assert_eq!(world.count("/jwks"), 2 + wave);
-        tokio::time::sleep(cooldown).await;
+        if wave == 0 {
+            tokio::time::sleep(cooldown).await;
+        }
     }
     assert_eq!(world.count("/.well-known/openid-configuration"), 1);
 }
@@ -461,14 +465,14 @@ async fn a_readable_key_is_not_held_up_by_a_slow_refetch() {
     let (upstream, provider) = (upstream(), world.provider());
     let good = key.token(&claims(&world));
     verify_at(&upstream, &provider, &good).await.unwrap();
-    world.delay("/jwks", Duration::from_secs(2));
+    world.delay("/jwks", Duration::from_secs(4));
     let unknown = Key::ed("unknown").token(&claims(&world));
     let (upstream2, provider2) = (upstream.clone(), provider.clone());
     let slow =
         tokio::spawn(async move { verify_at(&upstream2, &provider2, &unknown).await.map(drop) });
     tokio::time::sleep(Duration::from_millis(100)).await;
     let quick = verify_at(&upstream, &provider, &good);
-    tokio::time::timeout(Duration::from_millis(500), quick).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(2), quick).await.unwrap().unwrap();
     slow.abort();
 }
 
@@ -477,7 +481,7 @@ async fn keys_outlive_a_short_outage_and_not_a_long_one() {
     let key = Key::ed("k");
     let world = World::new(&[&key]);
     let limits = UpstreamLimits {
-        metadata_max_age: Duration::from_millis(400),
+        metadata_max_age: Duration::from_millis(1000),
         jwks_cooldown: Duration::from_millis(50),
         ..limits()
     };
@@ -487,10 +491,10 @@ async fn keys_outlive_a_short_outage_and_not_a_long_one() {
     for path in ["/jwks", "/.well-known/openid-configuration"] {
         world.text(path, 503, "X: y", "");
     }
-    tokio::time::sleep(Duration::from_millis(450)).await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     verify_at(&upstream, &provider, &token).await.unwrap();
     assert!(world.count("/.well-known/openid-configuration") > 1);
-    tokio::time::sleep(Duration::from_millis(450)).await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     outage(verify_at(&upstream, &provider, &token).await);
     world.discovery(|_| {});
     world.keys(&[&key]);
