@@ -481,7 +481,7 @@ async fn keys_outlive_a_short_outage_and_not_a_long_one() {
     let key = Key::ed("k");
     let world = World::new(&[&key]);
     let limits = UpstreamLimits {
-        metadata_max_age: Duration::from_millis(1000),
+        metadata_max_age: Duration::from_secs(1),
         jwks_cooldown: Duration::from_millis(50),
         ..limits()
     };
