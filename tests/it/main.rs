@@ -1,3 +1,14 @@
-//! The integration tests: one binary.
+//! The tests of Rolemint from outside: one binary, one file for each feature.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets what it did not expect ends there; so does its harness"
+)]
 
-mod token_store;
+mod binary;
+mod browser;
+mod harness;
+mod restart;
+mod servers;
+mod sign_in;

@@ -46,7 +46,7 @@ class Person {
     });
     page.on('request', (request) => {
       const { searchParams } = new URL(request.url());
-      ['code', 'state', 'nonce'].forEach((name) => this.#note(searchParams.get(name)));
+      this.#note(searchParams.get('code'));
     });
     page.on('response', (response) => {
       if (response.status() >= 500) this.complaints.push(`${response.status()} from ${response.url()}`);

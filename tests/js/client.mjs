@@ -66,7 +66,7 @@ async function signIn(options) {
   const result = {
     tokens: { ...tokens },
     id_token_claims: tokens.claims(),
-    code: arrival.url.searchParams.get('code'),
+    authorization_code: arrival.url.searchParams.get('code'),
     code_verifier: verifier,
     iss: arrival.url.searchParams.get('iss'),
     cookies: jar.values(),
