@@ -1,14 +1,17 @@
 //! The harness itself: servers start, answer, end, and never outlive the test run.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use data_encoding::BASE64URL_NOPAD;
 use redis::Commands as _;
+use reqwest::Method;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
-use crate::harness::deployment::Deployment;
-use crate::harness::http::{Browser, parameter};
-use crate::harness::node::Provider;
+use crate::harness::http::{Answer, Browser, parameter};
+use crate::harness::node::{Provider, people};
 use crate::harness::process::{Start, output, process_has_ended, until};
 use crate::harness::servers::{Postgres, Redis, Trusted};
 use crate::harness::{Need, free_port, logs, met, run, secrets, unguessable};
@@ -106,54 +109,85 @@ fn a_cluster_dies_with_its_guard_and_its_files_with_it() {
     assert!(!folder.exists());
 }
 
+const CALLBACK: &str = "http://127.0.0.1:9/login/callback";
+
+/// Signs dana in at the provider itself, as its client `rolemint`; code and verifier.
+async fn sign_in(provider: &Provider, browser: &Browser) -> (String, String) {
+    let verifier = unguessable();
+    let challenge = BASE64URL_NOPAD.encode(&Sha256::digest(&verifier));
+    let mut start = browser.url("/auth");
+    start.query_pairs_mut().extend_pairs([
+        ("client_id", "rolemint"),
+        ("response_type", "code"),
+        ("redirect_uri", CALLBACK),
+        ("scope", "openid"),
+        ("state", "state"),
+        ("code_challenge", &challenge),
+        ("code_challenge_method", "S256"),
+    ]);
+    let arrived = browser.walk(start, "dana", CALLBACK).await.unwrap();
+    assert_eq!(parameter(&arrived, "iss").as_deref(), Some(provider.issuer.as_str()));
+    (parameter(&arrived, "code").unwrap(), verifier)
+}
+
+async fn redeem(provider: &Provider, browser: &Browser, code: &str, verifier: &str) -> Answer {
+    let form = [
+        ("grant_type", "authorization_code"),
+        ("redirect_uri", CALLBACK),
+        ("code", code),
+        ("code_verifier", verifier),
+    ];
+    browser.post_as(("rolemint", &provider.client_secret), "/token", &form).await
+}
+
 #[test]
 fn a_person_signs_in_at_the_external_provider() {
     if !met(&[Need::Node]) {
         return;
     }
     run(async {
-        let provider = Provider::with(
-            "http://127.0.0.1:9",
-            super::harness::node::people(),
-            json!({ "alg": "ES256" }),
-        );
-        let deployment = Deployment::of(&provider).to_string();
-        assert!(deployment.contains(&provider.issuer), "{deployment}");
-
-        // The walk that the tests take through Rolemint, at the provider alone.
+        let provider = Provider::start("http://127.0.0.1:9");
         let browser = Browser::new(&provider.issuer);
-        let verifier = unguessable();
-        let challenge = data_encoding::BASE64URL_NOPAD
-            .encode(&<sha2::Sha256 as sha2::Digest>::digest(verifier.as_bytes()));
-        let mut start = browser.url("/auth");
-        start.query_pairs_mut().extend_pairs([
-            ("client_id", "rolemint"),
-            ("response_type", "code"),
-            ("redirect_uri", "http://127.0.0.1:9/login/callback"),
-            ("scope", "openid"),
-            ("state", "state"),
-            ("code_challenge", &challenge),
-            ("code_challenge_method", "S256"),
-        ]);
-        let callback = "http://127.0.0.1:9/login/callback";
-        let arrived = browser.walk(start, "dana", callback).await.unwrap();
-        let code = parameter(&arrived, "code").unwrap();
-        assert_eq!(parameter(&arrived, "iss").as_deref(), Some(provider.issuer.as_str()));
-        assert!(!browser.cookies().is_empty());
-        let form = [
-            ("grant_type", "authorization_code"),
-            ("redirect_uri", callback),
-            ("code", &code),
-            ("code_verifier", &verifier),
-        ];
-        let client = ("rolemint", provider.client_secret.as_str());
-        let tokens = browser.post_as(client, "/token", &form).await.expect(200).json();
-        assert!(tokens["id_token"].is_string());
-        browser.post_as(client, "/token", &form).await.expect_error(400, "invalid_grant");
-        let noted = std::fs::read_to_string(logs::folder().join("secrets.txt")).unwrap();
-        assert!(noted.contains(&code));
-        assert!(noted.contains(tokens["id_token"].as_str().unwrap()));
+        let (code, verifier) = sign_in(&provider, &browser).await;
+        assert!(browser.cookies().iter().any(|cookie| cookie.header.contains("httponly")));
+        let answer = redeem(&provider, &browser, &code, &verifier).await.expect(200);
+        assert!(answer.header("content-type").starts_with("application/json"));
+        let tokens = answer.json();
+        let token = tokens["access_token"].as_str().unwrap();
+        let person = browser.bearer(Method::GET, "/me", token).await.expect(200).json();
+        assert_eq!(person["email"], "dana@acme.example");
+        redeem(&provider, &browser, &code, &verifier).await.expect_error(400, "invalid_grant");
+
+        // All that came by is looked for in the logs at the end.
+        let noted = fs::read_to_string(logs::folder().join("secrets.txt")).unwrap();
+        for secret in [&code, token, tokens["id_token"].as_str().unwrap(), &provider.client_secret]
+        {
+            assert!(noted.contains(secret));
+        }
         provider.kill();
+    });
+}
+
+#[test]
+fn the_provider_changes_id_tokens_and_keys_when_told() {
+    if !met(&[Need::Node]) {
+        return;
+    }
+    run(async {
+        let provider = Provider::with("http://127.0.0.1:9", &people(), &json!({ "alg": "ES256" }));
+        let browser = Browser::new(&provider.issuer);
+        provider.tamper(&json!({ "claims": { "nonce": "another" }, "alg": "none" })).await;
+        let (code, verifier) = sign_in(&provider, &browser).await;
+        let answer = redeem(&provider, &browser, &code, &verifier).await.expect(200).json();
+        let id_token = answer["id_token"].as_str().unwrap();
+        assert!(id_token.ends_with('.'), "{id_token}");
+
+        provider.tamper(&json!({})).await;
+        provider.rotate_keys(false).await;
+        let browser = Browser::new(&provider.issuer);
+        let (code, verifier) = sign_in(&provider, &browser).await;
+        redeem(&provider, &browser, &code, &verifier).await.expect(200);
+        assert_eq!(provider.requests("/token").await, 2);
     });
 }
 
@@ -164,6 +198,6 @@ fn ports_and_secrets_are_given_out_once() {
     assert_ne!(secret, unguessable());
     secrets::note(&secret);
     secrets::note(&secret);
-    let noted = std::fs::read_to_string(logs::folder().join("secrets.txt")).unwrap();
+    let noted = fs::read_to_string(logs::folder().join("secrets.txt")).unwrap();
     assert_eq!(noted.matches(&secret).count(), 1);
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
+use regex::Regex;
 use tempfile::TempDir;
 use toml::{Table, Value};
 
@@ -132,10 +133,6 @@ impl Binary {
         self.start();
     }
 
-    pub(crate) fn server(&mut self) -> &mut Server {
-        self.server.as_mut().unwrap()
-    }
-
     /// A person's browser, or a program, at this server.
     pub(crate) fn browser(&self) -> Browser {
         Browser::new(&self.issuer)
@@ -166,7 +163,7 @@ impl SetUp for Served {
 pub(crate) struct Dev {
     pub(crate) base: String,
     server: Server,
-    pub(crate) folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Dev {
@@ -177,8 +174,12 @@ impl Dev {
         command.current_dir(folder.path()).args(["dev", "--port", "0", "--provider-port", "0"]);
         command.arg("--data-dir").arg(data);
         let mut server = Start::new("dev", &command).run();
-        let base = server.wait_for("listening", listening);
-        Self { base, server, folder }
+        server.wait_for("listening", listening);
+        let base = server.wait_for("the address of the sample app", |log| {
+            let address = Regex::new(r"(http://127\.0\.0\.1:\d+)/demo\b").unwrap();
+            Some(address.captures(log)?[1].to_owned())
+        });
+        Self { base, server, _folder: folder }
     }
 
     /// All it has printed.

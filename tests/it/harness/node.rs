@@ -76,11 +76,11 @@ const WEB_APP_CALLBACK: &str = "http://127.0.0.1:9/web-app/callback";
 impl Provider {
     /// With the people of [`people`], for a Rolemint at `rolemint`.
     pub(crate) fn start(rolemint: &str) -> Self {
-        Self::with(rolemint, people(), json!({}))
+        Self::with(rolemint, &people(), &json!({}))
     }
 
     /// `more` are further options of `provider.mjs`, such as `{"alg": "ES256"}`.
-    pub(crate) fn with(rolemint: &str, accounts: Value, more: Value) -> Self {
+    pub(crate) fn with(rolemint: &str, accounts: &Value, more: &Value) -> Self {
         let (client_secret, web_app_secret) = (unguessable(), unguessable());
         let mut options = json!({
             "accounts": accounts,
@@ -97,8 +97,8 @@ impl Provider {
                 },
             ],
         });
-        if let (Value::Object(options), Value::Object(more)) = (&mut options, more) {
-            options.extend(more);
+        for (name, value) in more.as_object().unwrap() {
+            options[name] = value.clone();
         }
         secrets::note_json(&options);
         let mut server = Start::new("provider", &node("provider.mjs", &options)).run();
@@ -125,12 +125,12 @@ impl Provider {
     }
 
     /// Changes every later ID token on its way out, until it is given `{}`; see `provider.mjs`.
-    pub(crate) async fn tamper(&self, how: Value) {
+    pub(crate) async fn tamper(&self, how: &Value) {
         self.control("tamper", how).await;
     }
 
     /// A JWT signed with the provider's key; see `provider.mjs`.
-    pub(crate) async fn sign(&self, what: Value) -> String {
+    pub(crate) async fn sign(&self, what: &Value) -> String {
         let jwt = self.control("sign", what).await["jwt"].as_str().unwrap().to_owned();
         secrets::note(&jwt);
         jwt
@@ -138,15 +138,15 @@ impl Provider {
 
     /// A new signing key. Are those it had still published?
     pub(crate) async fn rotate_keys(&self, keep_old: bool) {
-        self.control("rotate-keys", json!({ "keep_old": keep_old })).await;
+        self.control("rotate-keys", &json!({ "keep_old": keep_old })).await;
     }
 
     /// How often an endpoint (`/jwks`, `/token`, …) was asked.
     pub(crate) async fn requests(&self, endpoint: &str) -> u64 {
-        self.control("requests", json!({})).await[endpoint].as_u64().unwrap_or(0)
+        self.control("requests", &json!({})).await[endpoint].as_u64().unwrap_or(0)
     }
 
-    async fn control(&self, what: &str, body: Value) -> Value {
+    async fn control(&self, what: &str, body: &Value) -> Value {
         let url: Url = format!("{}/_control/{what}", self.issuer).parse().unwrap();
         let response = self.http.post(url).body(body.to_string()).send().await.unwrap();
         assert_eq!(response.status(), 200, "provider: {what}");

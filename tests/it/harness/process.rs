@@ -214,7 +214,7 @@ pub(crate) fn output(command: &mut Command, limit: Duration) -> Output {
         if start.elapsed() > limit {
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!("not done after {limit:?}: {:?}", command.get_program());
+            panic!("not done after {limit:?}: {}", command.get_program().display());
         }
         std::thread::sleep(Duration::from_millis(5));
     };

@@ -1,0 +1,74 @@
+//! Rolemint inside the test's own process: a real server on a real port, with a clock that the test moves.
+
+use rolemint::app::{self, Running};
+use rolemint::clock::Clock;
+use rolemint::config::Config;
+
+use super::binary::Binary;
+use super::deployment::Deployment;
+use super::http::Browser;
+use super::node::Provider;
+use super::servers::Stores;
+use super::{Need, SetUp, logs};
+
+/// As [`super::binary::Served`], but in this process.
+pub(crate) struct World {
+    pub(crate) issuer: String,
+    pub(crate) clock: Clock,
+    pub(crate) provider: Provider,
+    pub(crate) deployment: Deployment,
+    running: Option<Running>,
+    /// Configuration and files; its process is never started.
+    binary: Binary,
+}
+
+impl SetUp for World {
+    const NEEDS: &'static [Need] = &[Need::Node];
+
+    async fn set_up(stores: Stores) -> Self {
+        collect_logs();
+        let binary = Binary::new(stores);
+        let provider = Provider::start(&binary.issuer);
+        let deployment = Deployment::of(&provider).introspecting(&binary.issuer);
+        binary.apply(&deployment).success();
+        let issuer = binary.issuer.clone();
+        let clock = Clock::manual();
+        let mut world = Self { issuer, clock, provider, deployment, running: None, binary };
+        world.start().await;
+        world
+    }
+}
+
+impl World {
+    pub(crate) async fn start(&mut self) {
+        let config: Config = self.binary.configuration.to_string().parse().unwrap();
+        let running = app::start(config, self.clock.clone()).await.unwrap();
+        assert_eq!(format!("http://{}", running.address()), self.issuer);
+        self.running = Some(running);
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        self.running.take().unwrap().stop().await;
+    }
+
+    pub(crate) fn browser(&self) -> Browser {
+        Browser::new(&self.issuer)
+    }
+
+    pub(crate) fn stores(&mut self) -> &mut Stores {
+        &mut self.binary.stores
+    }
+}
+
+/// Everything that the servers of this process log goes into one file of the log folder.
+fn collect_logs() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let file = logs::open(&logs::file("in-process"));
+        tracing_subscriber::fmt()
+            .with_env_filter("info,rolemint=trace")
+            .with_ansi(false)
+            .with_writer(std::sync::Mutex::new(file))
+            .init();
+    });
+}
