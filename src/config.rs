@@ -1,0 +1,161 @@
+//! What the operator configures: a file, over it the environment, and what both mean.
+//!
+//! Everything that is wrong is reported at once, each with its key, and with its line if it has one.
+
+mod network;
+mod read;
+mod source;
+mod stores;
+#[cfg(test)]
+mod tests;
+
+pub use network::{InvalidNetwork, Network};
+
+use crate::domain::secret::Secret;
+use crate::toml_reader::Problem;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use url::Url;
+
+/// How one server runs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub issuer: Url,
+    /// Exactly as written: what claims and metadata hold, since issuers are compared as strings.
+    pub issuer_text: String,
+    pub listen: SocketAddr,
+    pub database: DatabaseConfig,
+    pub token_store: TokenStoreConfig,
+    /// 32 bytes in base64url: what is secret in the database is sealed under it.
+    pub encryption_key: Secret<String>,
+    pub http: HttpConfig,
+    pub revocation: RevocationConfig,
+    pub upstream: UpstreamConfig,
+    pub log: LogConfig,
+    /// What works and should not stay so, in words for the log.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct DatabaseConfig {
+    pub url: DatabaseUrl,
+    pub max_connections: u32,
+}
+
+impl DatabaseConfig {
+    pub const DEFAULT_CONNECTIONS: u32 = 10;
+}
+
+#[derive(Clone, Debug)]
+pub enum DatabaseUrl {
+    Sqlite(PathBuf),
+    /// Gone with the process: only for `dev --ephemeral` and tests, not to be written in a file.
+    SqliteMemory,
+    Postgres(Secret<String>),
+}
+
+#[derive(Clone, Debug)]
+pub enum TokenStoreConfig {
+    Embedded(PathBuf),
+    /// Gone with the process: only for `dev --ephemeral` and tests, not to be written in a file.
+    EmbeddedTemporary,
+    Redis(Secret<String>),
+}
+
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// None: one for each core.
+    pub workers: Option<usize>,
+    /// Peers whose forwarding headers count.
+    pub trusted_proxies: Vec<Network>,
+    /// Bytes that a request's body may have.
+    pub body_limit: usize,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { workers: None, trusted_proxies: Vec::new(), body_limit: 65_536 }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct RevocationConfig {
+    /// A node whose view of the log is older than this mints nothing and calls nothing active.
+    pub stale_after: Duration,
+    pub poll_interval: Duration,
+}
+
+impl Default for RevocationConfig {
+    fn default() -> Self {
+        Self { stale_after: Duration::from_secs(5), poll_interval: Duration::from_millis(200) }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamConfig {
+    /// For each call to a provider.
+    pub timeout: Duration,
+    /// The shortest time between two fetches of a provider's keys for the sake of an unknown `kid`.
+    pub jwks_cooldown: Duration,
+}
+
+impl Default for UpstreamConfig {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(10), jwks_cooldown: Duration::from_secs(30) }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    /// A level, or directives as `telemetry` understands them.
+    pub level: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Config {
+    /// Reads the file, if there is one, and what the environment says over it.
+    pub fn load(
+        path: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigErrors> {
+        let Some(path) = path else { return read::config(None, "", env).map_err(ConfigErrors) };
+        match std::fs::read_to_string(path) {
+            Ok(source) => read::config(Some(path), &source, env).map_err(ConfigErrors),
+            Err(error) => Err(ConfigErrors(vec![Problem {
+                file: Some(path.display().to_string()),
+                line: None,
+                message: format!("cannot be read: {error}"),
+            }])),
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration. It holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<Problem>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration cannot be used")?;
+        for problem in &self.0 {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}

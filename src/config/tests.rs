@@ -1,0 +1,252 @@
+use super::*;
+
+const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const GOOD: &str = r#"issuer = "https://t.example"
+[database]
+url = "sqlite:a.db"
+[token_store]
+url = "embedded:t.db"
+[keys]
+encryption_key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+"#;
+
+fn read(source: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    read::config(Some(Path::new("c.toml")), source, env)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect())
+}
+fn problems(source: &str, env: &[(&str, &str)]) -> Vec<String> {
+    read(source, env).unwrap_err()
+}
+
+#[test]
+fn defaults_stand_where_nothing_is_written() {
+    let config = read(GOOD, &[]).unwrap();
+    assert_eq!(config.issuer_text, "https://t.example");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.database.max_connections, 10);
+    assert_eq!(config.http.body_limit, 65_536);
+    assert_eq!(config.http.workers, None);
+    assert_eq!(config.revocation.stale_after, Duration::from_secs(5));
+    assert_eq!(config.revocation.poll_interval, Duration::from_millis(200));
+    assert_eq!(config.log.format, LogFormat::Text);
+    assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn the_environment_stands_over_the_file_and_is_enough_alone() {
+    let config = read(
+        GOOD,
+        &[
+            ("ROLEMINT_ISSUER", "https://e.example"),
+            ("ROLEMINT_HTTP__TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
+            ("ROLEMINT_HTTP__WORKERS", "3"),
+            ("ROLEMINT_LOG__LEVEL", ""),
+            ("PATH", "/bin"),
+            ("ROLEMINT_PORT", "tcp://10.0.0.1:80"),
+            ("ROLEMINT_SERVICE_HOST", "10.0.0.1"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.issuer_text, "https://e.example");
+    assert_eq!(config.http.workers, Some(3));
+    assert_eq!(config.http.trusted_proxies.len(), 2);
+    let env = [
+        ("ROLEMINT_ISSUER", "https://e.example"),
+        ("ROLEMINT_DATABASE__URL", "sqlite:/var/a.db"),
+        ("ROLEMINT_TOKEN_STORE__URL", "redis://:pw@127.0.0.1/0"),
+        ("ROLEMINT_KEYS__ENCRYPTION_KEY", KEY),
+    ];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert!(Config::load(None, env.into_iter()).is_ok());
+}
+
+#[test]
+fn everything_wrong_is_reported_at_once_with_its_key_and_line() {
+    let source = r#"
+issuer = "http://t.example"
+listen = 8080
+isuer = "x"
+[database]
+url = "mysql://root:s3cr3t@db/x"
+max_connections = 0
+[token_store]
+url = "memcached://s3cr3t"
+[keys]
+encryption_key = "s3cr3t"
+[http]
+workers = "four"
+trusted_proxies = ["10.0.0.0/8", "proxy", 7]
+body_limit = 12
+[revocation]
+stale_after = 1
+poll_interval_ms = 1000
+[upstreams]
+timeout = 3
+[log]
+format = "xml"
+level = "loud"
+"#;
+    let env = [("ROLEMINT_DATABSE__URL", "s3cr3t"), ("ROLEMINT_UPSTREAM__TIMEOUT", "soon")];
+    let found = problems(source, &env);
+    assert_eq!(
+        found,
+        [
+            "c.toml:2: issuer: must be an https URL (http only on 127.0.0.1, [::1] and localhost)",
+            "c.toml:3: listen: expected a string, found integer",
+            "c.toml:4: isuer: unknown key; known here: database, http, issuer, keys, listen, log, revocation, token_store, upstream",
+            "c.toml:6: database.url: must be `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`",
+            "c.toml:7: database.max_connections: must be 1 to 1000",
+            "c.toml:9: token_store.url: must be `embedded:PATH`, `redis://USER:PASSWORD@HOST:PORT/DATABASE` or `redis+unix:///PATH`",
+            "c.toml:11: keys.encryption_key: is not 32 bytes in base64url without padding: make one with `rolemint key generate` or `openssl rand -base64 32 | tr '+/' '-_' | tr -d '='`",
+            "c.toml:13: http.workers: expected a whole number, found string",
+            "c.toml:14: http.trusted_proxies: must be an address such as 10.0.0.1 or a network such as 10.0.0.0/8 or fd00::/8",
+            "c.toml:14: http.trusted_proxies: expected a string, found integer",
+            "c.toml:15: http.body_limit: must be 1024 to 16777216",
+            "c.toml:19: upstreams: unknown key; known here: database, http, issuer, keys, listen, log, revocation, token_store, upstream",
+            "c.toml:22: log.format: must be one of \"text\", \"json\", not \"xml\"",
+            "c.toml:23: log.level: must be one of error, warn, info, debug and trace, or directives such as \"warn,rolemint::http=debug\"",
+            "c.toml: revocation.stale_after: must be longer than `poll_interval_ms`, or the server is always stale",
+            "ROLEMINT_UPSTREAM__TIMEOUT: expected a whole number",
+            "ROLEMINT_DATABSE__URL: unknown variable; section and key are joined by two underscores, as in ROLEMINT_DATABASE__URL",
+        ]
+    );
+    assert!(!format!("{found:?}").contains("s3cr3t"));
+}
+
+#[test]
+fn what_is_missing_is_named_with_what_to_write() {
+    assert_eq!(
+        problems("", &[]),
+        [
+            "c.toml: issuer: missing: write the URL that clients reach this server under: issuer = \"https://tokens.example.com\", or set ROLEMINT_ISSUER",
+            "c.toml: database.url: missing: write url = \"sqlite:PATH\" or \"postgres://…\" (or `url_file`), or set ROLEMINT_DATABASE__URL",
+            "c.toml: token_store.url: missing: write url = \"embedded:PATH\" or \"redis://…\" (or `url_file`), or set ROLEMINT_TOKEN_STORE__URL",
+            "c.toml: keys.encryption_key: missing: write encryption_key_file = \"PATH\" (or `encryption_key`); make one with `rolemint key generate` or `openssl rand -base64 32 | tr '+/' '-_' | tr -d '='`, or set ROLEMINT_KEYS__ENCRYPTION_KEY",
+        ]
+    );
+}
+
+#[test]
+fn an_issuer_has_one_way_to_be_written() {
+    let https = "must be an https URL (http only on 127.0.0.1, [::1] and localhost)";
+    for (issuer, problem) in [
+        ("https://t.example/", "write it as \"https://t.example\""),
+        ("https://t.example/a/", "write it as \"https://t.example/a\""),
+        ("https://T.example", "write it as \"https://t.example\""),
+        ("https://t.example:443", "write it as \"https://t.example\""),
+        ("https://t.example?a=1", "must have neither a query nor a fragment"),
+        ("https://t.example/#", "must have neither a query nor a fragment"),
+        ("https://u:p@t.example", "must not hold a user or a password"),
+        ("http://10.0.0.1:8080", https),
+        ("ftp://t.example", https),
+        ("t.example", "\"t.example\" is not a URL"),
+    ] {
+        let found = problems(GOOD, &[("ROLEMINT_ISSUER", issuer)]);
+        assert_eq!(found, [format!("ROLEMINT_ISSUER: {problem}")], "{issuer}");
+    }
+    for issuer in
+        ["http://127.0.0.1:8080", "http://[::1]:8080", "http://localhost", "https://t.example/a"]
+    {
+        let config = read(GOOD, &[("ROLEMINT_ISSUER", issuer)]).unwrap();
+        assert_eq!(config.issuer_text, issuer);
+    }
+}
+
+#[test]
+fn a_secret_stands_in_one_place() {
+    let directory = tempdir("config-secret");
+    std::fs::write(directory.join("url"), "redis://:s3cr3t@127.0.0.1/0\n").unwrap();
+    let file = directory.join("c.toml");
+    let load = |source: &str, env: &[(&str, &str)]| {
+        std::fs::write(&file, source).unwrap();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::load(Some(&file), env)
+    };
+    let with_file = GOOD.replace("url = \"embedded:t.db\"", "url_file = \"url\"");
+    let config = load(&with_file, &[]).unwrap();
+    let TokenStoreConfig::Redis(url) = &config.token_store else { panic!("{config:?}") };
+    assert_eq!(url.reveal(), "redis://:s3cr3t@127.0.0.1/0");
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("s3cr3t") && !shown.contains(KEY), "{shown}");
+    // A path starts from the file that names it.
+    let DatabaseUrl::Sqlite(path) = &config.database.url else { panic!("{config:?}") };
+    assert_eq!(*path, directory.join("a.db"));
+
+    let both = GOOD.replace("[token_store]", "[token_store]\nurl_file = \"url\"");
+    let shown = load(&both, &[]).unwrap_err().to_string();
+    let place = file.display();
+    assert_eq!(
+        shown,
+        format!(
+            "the configuration cannot be used\n  {place}:6: token_store.url: stands beside `url_file`: keep one of the two"
+        )
+    );
+    // The environment replaces both.
+    let config = load(&with_file, &[("ROLEMINT_TOKEN_STORE__URL", "embedded:/x/t.db")]).unwrap();
+    assert!(matches!(config.token_store, TokenStoreConfig::Embedded(_)));
+    let absent = load(&with_file.replace("\"url\"", "\"nowhere\""), &[]).unwrap_err().to_string();
+    assert!(absent.contains(":5: token_store.url_file: cannot read "), "{absent}");
+}
+
+#[test]
+fn stores_are_told_by_their_urls() {
+    let store = |url: &str| read(GOOD, &[("ROLEMINT_TOKEN_STORE__URL", url)]);
+    assert!(store("redis+unix:///run/redis.sock").is_ok());
+    for bad in ["redis:", "redis+unix://", "embedded:", "embedded::memory:", "rediss://h", "x"] {
+        assert!(store(bad).is_err(), "{bad}");
+    }
+    let database = |url: &str| read(GOOD, &[("ROLEMINT_DATABASE__URL", url)]);
+    let path = |url: &str| match database(url).unwrap().database.url {
+        DatabaseUrl::Sqlite(path) => path.display().to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(path("sqlite:a.db"), "a.db");
+    assert_eq!(path("sqlite:/var/a.db"), "/var/a.db");
+    assert_eq!(path("sqlite:///var/a.db"), "/var/a.db");
+    for bad in ["sqlite:", "sqlite::memory:", "sqlite:a.db?mode=ro", "a.db", "mysql://h/x"] {
+        assert!(database(bad).is_err(), "{bad}");
+    }
+    let one_file =
+        [("ROLEMINT_DATABASE__URL", "sqlite:/a"), ("ROLEMINT_TOKEN_STORE__URL", "embedded:/a")];
+    assert_eq!(
+        problems(GOOD, &one_file),
+        ["c.toml: token_store.url: names the database's file: they are two files"]
+    );
+}
+
+#[test]
+fn postgresql_needs_its_feature_and_wants_its_certificate_verified() {
+    let config = read(GOOD, &[("ROLEMINT_DATABASE__URL", "postgres://u:s3cr3t@db.example/x")]);
+    if cfg!(feature = "postgres") {
+        let config = config.unwrap();
+        assert_eq!(
+            config.warnings,
+            [
+                "ROLEMINT_DATABASE__URL: PostgreSQL is on another machine and its certificate is not verified: \
+                 add `?sslmode=verify-full` (and `&sslrootcert=FILE`)"
+            ]
+        );
+        assert!(!format!("{config:?}").contains("s3cr3t"));
+    } else {
+        assert_eq!(
+            config.unwrap_err(),
+            ["ROLEMINT_DATABASE__URL: names PostgreSQL, and this program was built without it: \
+                 build it with `cargo build --release --features postgres`"]
+        );
+    }
+}
+
+#[test]
+fn the_example_can_be_used() {
+    let source = include_str!("../../rolemint.example.toml");
+    let config = read(source, &[("ROLEMINT_KEYS__ENCRYPTION_KEY", KEY)]).unwrap();
+    assert_eq!(config.warnings, Vec::<String>::new());
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+fn tempdir(name: &str) -> PathBuf {
+    let directory = std::env::temp_dir().join(format!("rolemint-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
