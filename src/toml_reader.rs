@@ -149,10 +149,17 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Something wrong about a key that is not there, or about the table.
+    /// Something wrong about a key; where it is not there, the place is the table's.
     pub fn note(&self, key: &str, message: impl fmt::Display) {
         let path = self.path_of(key);
-        self.problems.note(&self.place, format_args!("{path}: {message}"));
+        let written = self.table.get(key).map(|value| Place::Offset(value.span().start));
+        let place = written.as_ref().unwrap_or(&self.place);
+        self.problems.note(place, format_args!("{path}: {message}"));
+    }
+
+    /// Something wrong about the table as a whole.
+    pub fn note_whole(&self, message: impl fmt::Display) {
+        self.problems.note(&self.place, format_args!("{}: {message}", self.path));
     }
 
     /// Reports the keys that nobody asked for.
@@ -273,6 +280,11 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The elements of a list, or the one string that stands instead of it.
+    pub fn one_or_many(&self) -> Vec<Node<'a>> {
+        if self.is_string() { vec![self.clone()] } else { self.list().unwrap_or_default() }
+    }
+
     /// The strings of a list, each with its place; other elements are reported and left out.
     pub fn strings(&self) -> Option<Vec<(&'a str, Node<'a>)>> {
         let nodes = self.list()?.into_iter();
@@ -294,8 +306,11 @@ impl<'a> Node<'a> {
 
     /// The elements of an array of tables (`[[…]]`).
     pub fn tables(&self) -> Vec<Table<'a>> {
-        let nodes = self.list().unwrap_or_default();
-        nodes.iter().filter_map(Node::table).collect()
+        if matches!(self.value, Value::Toml(DeValue::Array(_))) {
+            return self.list().unwrap_or_default().iter().filter_map(Node::table).collect();
+        }
+        self.note(format_args!("expected a list of tables: write [[{}]]", self.path));
+        Vec::new()
     }
 
     /// A string with a form of its own. Its error is shown, so this is not for secrets.
