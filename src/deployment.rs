@@ -170,7 +170,7 @@ impl<'a> Context<'a> {
         let source = table
             .required("template", "template = \"templates/roles/data-entry.json\"")
             .and_then(|node| self.read(&node));
-        let crosses_tenants = or(table.get("crosses_tenants"), false, |node| node.boolean());
+        let crosses_tenants = or(table.get("crosses_tenants"), false, Node::boolean);
         table.finish();
         Some(RoleDeclaration { role: role?, source: source?, crosses_tenants: crosses_tenants? })
     }
@@ -200,10 +200,10 @@ impl<'a> Context<'a> {
 }
 
 /// What stands there, or the default. None: what stands there is wrong, and was reported.
-fn or<T>(
-    node: Option<Node<'_>>,
+fn or<'a, T>(
+    node: Option<Node<'a>>,
     default: T,
-    read: impl FnOnce(&Node<'_>) -> Option<T>,
+    read: impl FnOnce(&Node<'a>) -> Option<T>,
 ) -> Option<T> {
     match node {
         Some(node) => read(&node),
@@ -223,7 +223,10 @@ fn text(table: &Table<'_>, key: &'static str, instead: &str) -> Option<String> {
 }
 
 /// Every element of a list, read; each that is wrong was reported. None: one of them was.
-fn all<T, C: FromIterator<T>>(node: &Node<'_>, read: impl Fn(&Node<'_>) -> Option<T>) -> Option<C> {
+fn all<'a, T, C: FromIterator<T>>(
+    node: &Node<'a>,
+    read: impl Fn(&Node<'a>) -> Option<T>,
+) -> Option<C> {
     let read: Vec<_> = node.list()?.iter().map(read).collect();
     read.into_iter().collect()
 }

@@ -1,1 +1,7 @@
-fn main() {}
+//! The program: `rolemint --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rolemint::cli::run()
+}

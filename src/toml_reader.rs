@@ -91,7 +91,7 @@ impl<'a> Problems<'a> {
 /// A table whose keys are asked for one by one; what nobody asked for is unknown.
 #[derive(Debug)]
 pub struct Table<'a> {
-    table: &'a DeTable<'a>,
+    content: &'a DeTable<'a>,
     place: Place,
     path: String,
     known: RefCell<BTreeSet<&'static str>>,
@@ -101,7 +101,7 @@ pub struct Table<'a> {
 impl<'a> Table<'a> {
     pub fn root(document: &'a Spanned<DeTable<'a>>, problems: &'a Problems<'a>) -> Self {
         Self {
-            table: document.get_ref(),
+            content: document.get_ref(),
             place: Place::File,
             path: String::new(),
             known: RefCell::default(),
@@ -119,7 +119,7 @@ impl<'a> Table<'a> {
 
     pub fn get(&self, key: &'static str) -> Option<Node<'a>> {
         self.known.borrow_mut().insert(key);
-        self.table.get(key).map(|value| self.node(key, value))
+        self.content.get(key).map(|value| self.node(key, value))
     }
 
     /// The value of a key that must be there; `instead` says what to write.
@@ -137,7 +137,7 @@ impl<'a> Table<'a> {
             let key: &'a std::borrow::Cow<'a, str> = key.get_ref();
             (key.as_ref(), self.node(key, value))
         };
-        self.table.iter().map(entry).collect()
+        self.content.iter().map(entry).collect()
     }
 
     fn node(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Node<'a> {
@@ -152,7 +152,7 @@ impl<'a> Table<'a> {
     /// Something wrong about a key; where it is not there, the place is the table's.
     pub fn note(&self, key: &str, message: impl fmt::Display) {
         let path = self.path_of(key);
-        let written = self.table.get(key).map(|value| Place::Offset(value.span().start));
+        let written = self.content.get(key).map(|value| Place::Offset(value.span().start));
         let place = written.as_ref().unwrap_or(&self.place);
         self.problems.note(place, format_args!("{path}: {message}"));
     }
@@ -165,7 +165,7 @@ impl<'a> Table<'a> {
     /// Reports the keys that nobody asked for.
     pub fn finish(&self) {
         let known = self.known.borrow();
-        for key in self.table.keys() {
+        for key in self.content.keys() {
             if !known.contains(key.get_ref().as_ref()) {
                 let place = Place::Offset(key.span().start);
                 let path = self.path_of(key.get_ref());
@@ -244,7 +244,7 @@ impl<'a> Node<'a> {
     /// A whole number between two bounds.
     pub fn number<T>(&self, least: T, most: T) -> Option<T>
     where
-        T: TryFrom<i64> + PartialOrd + fmt::Display,
+        T: TryFrom<i64> + PartialOrd + Copy + fmt::Display,
     {
         let number = match self.value {
             Value::Toml(DeValue::Integer(number)) => Some(integer(number)),
@@ -296,7 +296,7 @@ impl<'a> Node<'a> {
             return self.expected("a table");
         };
         Some(Table {
-            table,
+            content: table,
             place: self.place.clone(),
             path: self.path.clone(),
             known: RefCell::default(),

@@ -190,7 +190,7 @@ fn redirect(node: &Node<'_>) -> Option<RedirectUri> {
 }
 
 fn providers(node: &Node<'_>) -> Option<BTreeSet<ProviderId>> {
-    let providers: BTreeSet<_> = all(node, |element| element.parse())?;
+    let providers: BTreeSet<_> = all(node, Node::parse)?;
     if providers.is_empty() {
         node.note("allows no provider: name some, or leave the key out to allow all");
     }
@@ -200,8 +200,8 @@ fn providers(node: &Node<'_>) -> Option<BTreeSet<ProviderId>> {
 fn exchange(node: &Node<'_>) -> Option<ExchangePolicy> {
     let table = node.table()?;
     let id_tokens_of =
-        or(table.get("id_tokens_of"), BTreeSet::new(), |node| all(node, |element| element.parse()));
-    let access_tokens = or(table.get("access_tokens"), false, |node| node.boolean());
+        or(table.get("id_tokens_of"), BTreeSet::new(), |node| all(node, Node::parse));
+    let access_tokens = or(table.get("access_tokens"), false, Node::boolean);
     table.finish();
     Some(ExchangePolicy { id_tokens_of: id_tokens_of?, access_tokens: access_tokens? })
 }

@@ -51,7 +51,9 @@ impl<'a> Context<'a> {
         let kind_word = kind_node
             .and_then(|node| node.one_of(&[("oidc", Kind::Oidc), ("oauth2", Kind::OAuth2)]));
         let (kind, exchange) = match kind_word {
-            Some(Kind::Oidc) => (oidc(table), or(table.get("exchange"), None, exchange)),
+            Some(Kind::Oidc) => {
+                (oidc(table), or(table.get("exchange"), None, |node| exchange(node).map(Some)))
+            }
             Some(Kind::OAuth2) => (oauth2(table), Some(None)),
             None => {
                 // Whichever it is, its keys are not unknown.
@@ -62,7 +64,7 @@ impl<'a> Context<'a> {
             }
         };
         let client_id = text(table, "client_id", "client_id = \"rolemint\", as registered there");
-        let (client_secret, authentication) = self.upstream_authentication(table);
+        let authentication = self.upstream_authentication(table);
         let scopes = or(table.get("scopes"), None, |node| scopes(node, kind_word).map(Some));
         let tenants = table
             .required("tenants", "tenants = { by = \"fixed\", tenant = \"acme\" }")
@@ -77,13 +79,14 @@ impl<'a> Context<'a> {
             rules.into_iter().collect()
         });
         table.finish();
+        let (client_secret, authentication) = authentication?;
         let provider = Provider {
             id: id?,
             status: status?,
             kind: kind?,
             client_id: client_id?,
             client_secret: None,
-            authentication: authentication?,
+            authentication,
             scopes: scopes?,
             tenants: tenants?,
             keep_claims: keep_claims?,
@@ -91,17 +94,13 @@ impl<'a> Context<'a> {
             exchange: exchange?,
         };
         self.domains_once(table, &provider);
-        Some(ProviderDeclaration { provider, client_secret: client_secret? })
+        Some(ProviderDeclaration { provider, client_secret })
     }
 
-    #[expect(
-        clippy::type_complexity,
-        reason = "two parts of one entry, each of which may be wrong"
-    )]
     fn upstream_authentication(
         &self,
         table: &Table<'a>,
-    ) -> (Option<Option<Secret<String>>>, Option<UpstreamAuthentication>) {
+    ) -> Option<(Option<Secret<String>>, UpstreamAuthentication)> {
         let secrets = self.secrets(table);
         let authentication = table.get("authentication");
         if let (Some([]), Some(node)) = (secrets.as_deref(), &authentication) {
@@ -110,15 +109,12 @@ impl<'a> Context<'a> {
         let authentication = or(authentication, UpstreamAuthentication::default(), |node| {
             node.one_of(&AUTHENTICATION)
         });
-        let secret = secrets.map(|secrets| {
-            let mut secrets = secrets.into_iter();
-            let first = secrets.next();
-            for (_, node) in secrets {
-                node.note("is a second secret: a provider has one");
-            }
-            first.map(|(secret, _)| secret)
-        });
-        (secret, authentication)
+        let mut secrets = secrets?.into_iter();
+        let first = secrets.next().map(|(secret, _)| secret);
+        for (_, node) in secrets {
+            node.note("is a second secret: a provider has one");
+        }
+        Some((first, authentication?))
     }
 
     /// Reports an e-mail domain that an entry before this one has too.
@@ -149,7 +145,7 @@ fn oidc(table: &Table<'_>) -> Option<ProviderKind> {
         }
         Some(algorithms)
     });
-    let userinfo = or(table.get("userinfo"), false, |node| node.boolean());
+    let userinfo = or(table.get("userinfo"), false, Node::boolean);
     Some(ProviderKind::Oidc { issuer: issuer?, algorithms: algorithms?, userinfo: userinfo? })
 }
 
@@ -194,7 +190,7 @@ fn binding(node: &Node<'_>) -> Option<TenantBinding> {
     let by = table
         .required("by", "by = \"fixed\", by = \"claim\" or by = \"domain\"")
         .and_then(|node| node.one_of(&[("fixed", 0), ("claim", 1), ("domain", 2)]));
-    let rows = |read: fn((&str, Node<'_>)) -> Option<(String, TenantId)>| {
+    let rows = |read: ReadRow| {
         let node = table.required("table", "table = { \"value\" = \"tenant\" }")?;
         let rows: Vec<_> = node.table()?.entries().into_iter().map(read).collect();
         if rows.is_empty() {
@@ -225,6 +221,9 @@ fn binding(node: &Node<'_>) -> Option<TenantBinding> {
     table.finish();
     binding
 }
+
+/// From a row of the table to what it means.
+type ReadRow = fn((&str, Node<'_>)) -> Option<(String, TenantId)>;
 
 fn domain_row((domain, node): (&str, Node<'_>)) -> Option<(String, TenantId)> {
     // An address is compared in this form, so a row in any other would never count.
@@ -266,7 +265,7 @@ fn mapping(
     let tenant_node = table.get("tenant");
     let tenant: Option<Option<TenantId>> =
         or(tenant_node.clone(), None, |node| node.parse().map(Some));
-    let role = table.required("role", "role = \"data-entry\"").and_then(|node| node.parse());
+    let mapped = table.required("role", "role = \"data-entry\"").and_then(|node| node.parse());
     table.finish();
     let rule = RuleDeclaration {
         claim: claim?,
@@ -274,7 +273,7 @@ fn mapping(
         contains: contains?,
         matches: matches?,
         tenant: tenant?,
-        role: role?,
+        role: mapped?,
     };
     if let Some(keep_claims) = keep_claims
         && let Err(error) = RoleMapping::parse(&rule, keep_claims)
@@ -300,7 +299,7 @@ fn yields(binding: &TenantBinding, wanted: &TenantId) -> bool {
     }
 }
 
-fn exchange(node: &Node<'_>) -> Option<Option<UpstreamExchange>> {
+fn exchange(node: &Node<'_>) -> Option<UpstreamExchange> {
     let table = node.table()?;
     let audiences = table.required("audiences", "audiences = [\"web-app\"]").and_then(|node| {
         let audiences: BTreeSet<String> =
@@ -313,11 +312,7 @@ fn exchange(node: &Node<'_>) -> Option<Option<UpstreamExchange>> {
         Some(audiences)
     });
     let max_age = or(table.get("max_age"), 300, |node| node.number(1, 86_400));
-    let require_jti = or(table.get("require_jti"), false, |node| node.boolean());
+    let require_jti = or(table.get("require_jti"), false, Node::boolean);
     table.finish();
-    Some(Some(UpstreamExchange {
-        audiences: audiences?,
-        max_age: max_age?,
-        require_jti: require_jti?,
-    }))
+    Some(UpstreamExchange { audiences: audiences?, max_age: max_age?, require_jti: require_jti? })
 }

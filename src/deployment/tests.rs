@@ -165,140 +165,136 @@ fn table_of(base: &str, rows: &[(&str, &str, &str)]) {
     }
 }
 
+/// What stands there, what is written instead, and what is said of it.
+const PROVIDER_ROWS: &[(&str, &str, &str)] = &[
+    (
+        "\"oidc\"",
+        "\"saml\"",
+        "3: providers.kind: must be one of \"oidc\", \"oauth2\", not \"saml\"",
+    ),
+    (
+        "https://login.example",
+        "http://login.example",
+        "4: providers.issuer: must be an https URL (http only on 127.0.0.1, [::1] and localhost)",
+    ),
+    (
+        "https://login.example",
+        "https://login.example?x",
+        "4: providers.issuer: an issuer has no query",
+    ),
+    ("https://login.example", "login", "4: providers.issuer: \"login\" is not a URL"),
+    (
+        "",
+        "algorithms = []",
+        "7: providers.algorithms: no ID token could be verified: write algorithms = [\"RS256\"]",
+    ),
+    (
+        "",
+        "algorithms = [\"HS256\"]",
+        "7: providers.algorithms: must be one of \"RS256\", \"RS384\", \"RS512\", \"PS256\", \"PS384\", \"PS512\", \"ES256\", \"ES384\", \"EdDSA\", not \"HS256\"",
+    ),
+    (
+        "",
+        "scopes = [\"email\"]",
+        "7: providers.scopes: an OpenID Connect provider gives no ID token without \"openid\": add it",
+    ),
+    (
+        "",
+        "scopes = [\"openid email\"]",
+        "7: providers.scopes: \"openid email\" is not one scope: write each as a string of its own",
+    ),
+    (
+        "",
+        "subject = \"/id\"",
+        "7: providers.subject: unknown key; known here: algorithms, authentication, client_id, client_secret, client_secret_env, client_secret_file, exchange, id, issuer, keep_claims, kind, mappings, scopes, status, tenants, userinfo",
+    ),
+    (
+        "",
+        "authentication = \"client_secret_post\"",
+        "7: providers.authentication: a provider without a secret has no way to use it: add `client_secret_file` or `client_secret_env`",
+    ),
+    (
+        "",
+        "client_secret_env = \"NOT_SET\"",
+        "7: providers.client_secret_env: the environment variable \"NOT_SET\" is not set",
+    ),
+    (
+        "",
+        "client_secret_env = \"s3cr3t!\"",
+        "7: providers.client_secret_env: must be the name of an environment variable, such as \"CORP_SECRET\"",
+    ),
+    (
+        "",
+        "client_secret = \"s3cr3t\"\nclient_secret_file = \"secret\"",
+        "8: providers.client_secret_file: is a second secret: a provider has one",
+    ),
+    (
+        "",
+        "keep_claims = [\"/roles\"]",
+        "7: providers.keep_claims: must be a claim's name such as \"roles\", not \"/roles\"",
+    ),
+    (
+        "",
+        "mappings = [\n  { claim = \"/roles\", contains = \"a\", role = \"a\" },\n]",
+        "8: providers.mappings: `claim` \"/roles\" looks at a claim that `keep_claims` does not name",
+    ),
+    (
+        "",
+        "mappings = [\n  { claim = \"/groups\", role = \"a\" },\n]",
+        "8: providers.mappings: a rule has exactly one of `equals`, `contains` and `matches`",
+    ),
+    (
+        "",
+        "mappings = [{ claim = \"/groups\", contains = \"a\", role = \"a\", tenant = \"globex\" }]",
+        "7: providers.mappings.tenant: `tenants` of this provider does not yield globex, so the rule never matches",
+    ),
+    (
+        "",
+        "mappings = [{ claim = \"/groups\", contain = \"a\", role = \"a\", equals = \"x\" }]",
+        "7: providers.mappings.contain: unknown key; known here: claim, contains, equals, matches, role, tenant",
+    ),
+    (
+        "",
+        "exchange = { max_age = 0, audiences = [\"a\"] }",
+        "7: providers.exchange.max_age: must be 1 to 86400",
+    ),
+    (
+        "",
+        "exchange = { audiences = [] }",
+        "7: providers.exchange.audiences: must name the applications whose ID tokens are taken, by their client_id there",
+    ),
+    (
+        "\"domain\"",
+        "\"wish\"",
+        "6: providers.tenants.by: must be one of \"fixed\", \"claim\", \"domain\", not \"wish\"",
+    ),
+    (
+        "by = \"domain\", ",
+        "",
+        "6: providers.tenants.by: missing: write by = \"fixed\", by = \"claim\" or by = \"domain\"",
+    ),
+    (
+        "\"acme.example\"",
+        "\"Acme.example\"",
+        "6: providers.tenants.table.Acme.example: write the domain as \"acme.example\"",
+    ),
+    (
+        "\"acme.example\"",
+        "\"acme\"",
+        "6: providers.tenants.table.acme: is not a domain such as \"acme.example\"",
+    ),
+    (
+        "{ \"acme.example\" = \"acme\" }",
+        "{}",
+        "6: providers.tenants.table: is empty: nobody could sign in",
+    ),
+    ("\"domain\"", "\"claim\"", "6: providers.tenants.claim: missing: write claim = \"/org_id\""),
+];
+
 #[test]
 fn a_provider_says_what_is_wrong_with_it() {
     read(PROVIDER).unwrap();
-    table_of(
-        PROVIDER,
-        &[
-            (
-                "\"oidc\"",
-                "\"saml\"",
-                "3: providers.kind: must be one of \"oidc\", \"oauth2\", not \"saml\"",
-            ),
-            (
-                "https://login.example",
-                "http://login.example",
-                "4: providers.issuer: must be an https URL (http only on 127.0.0.1, [::1] and localhost)",
-            ),
-            (
-                "https://login.example",
-                "https://login.example?x",
-                "4: providers.issuer: an issuer has no query",
-            ),
-            ("https://login.example", "login", "4: providers.issuer: \"login\" is not a URL"),
-            (
-                "",
-                "algorithms = []",
-                "7: providers.algorithms: no ID token could be verified: write algorithms = [\"RS256\"]",
-            ),
-            (
-                "",
-                "algorithms = [\"HS256\"]",
-                "7: providers.algorithms: must be one of \"RS256\", \"RS384\", \"RS512\", \"PS256\", \"PS384\", \"PS512\", \"ES256\", \"ES384\", \"EdDSA\", not \"HS256\"",
-            ),
-            (
-                "",
-                "scopes = [\"email\"]",
-                "7: providers.scopes: an OpenID Connect provider gives no ID token without \"openid\": add it",
-            ),
-            (
-                "",
-                "scopes = [\"openid email\"]",
-                "7: providers.scopes: \"openid email\" is not one scope: write each as a string of its own",
-            ),
-            (
-                "",
-                "subject = \"/id\"",
-                "7: providers.subject: unknown key; known here: algorithms, authentication, client_id, client_secret, client_secret_env, client_secret_file, exchange, id, issuer, keep_claims, kind, mappings, scopes, status, tenants, userinfo",
-            ),
-            (
-                "",
-                "authentication = \"client_secret_post\"",
-                "7: providers.authentication: a provider without a secret has no way to use it: add `client_secret_file` or `client_secret_env`",
-            ),
-            (
-                "",
-                "client_secret_env = \"NOT_SET\"",
-                "7: providers.client_secret_env: the environment variable \"NOT_SET\" is not set",
-            ),
-            (
-                "",
-                "client_secret_env = \"s3cr3t!\"",
-                "7: providers.client_secret_env: must be the name of an environment variable, such as \"CORP_SECRET\"",
-            ),
-            (
-                "",
-                "client_secret = \"s3cr3t\"\nclient_secret_file = \"secret\"",
-                "8: providers.client_secret_file: is a second secret: a provider has one",
-            ),
-            (
-                "",
-                "keep_claims = [\"/roles\"]",
-                "7: providers.keep_claims: must be a claim's name such as \"roles\", not \"/roles\"",
-            ),
-            (
-                "",
-                "mappings = [\n  { claim = \"/roles\", contains = \"a\", role = \"a\" },\n]",
-                "8: providers.mappings: `claim` \"/roles\" looks at a claim that `keep_claims` does not name",
-            ),
-            (
-                "",
-                "mappings = [\n  { claim = \"/groups\", role = \"a\" },\n]",
-                "8: providers.mappings: a rule has exactly one of `equals`, `contains` and `matches`",
-            ),
-            (
-                "",
-                "mappings = [{ claim = \"/groups\", contains = \"a\", role = \"a\", tenant = \"globex\" }]",
-                "7: providers.mappings.tenant: `tenants` of this provider does not yield globex, so the rule never matches",
-            ),
-            (
-                "",
-                "mappings = [{ claim = \"/groups\", contain = \"a\", role = \"a\", equals = \"x\" }]",
-                "7: providers.mappings.contain: unknown key; known here: claim, contains, equals, matches, role, tenant",
-            ),
-            (
-                "",
-                "exchange = { max_age = 0, audiences = [\"a\"] }",
-                "7: providers.exchange.max_age: must be 1 to 86400",
-            ),
-            (
-                "",
-                "exchange = { audiences = [] }",
-                "7: providers.exchange.audiences: must name the applications whose ID tokens are taken, by their client_id there",
-            ),
-            (
-                "\"domain\"",
-                "\"wish\"",
-                "6: providers.tenants.by: must be one of \"fixed\", \"claim\", \"domain\", not \"wish\"",
-            ),
-            (
-                "by = \"domain\", ",
-                "",
-                "6: providers.tenants.by: missing: write by = \"fixed\", by = \"claim\" or by = \"domain\"",
-            ),
-            (
-                "\"acme.example\"",
-                "\"Acme.example\"",
-                "6: providers.tenants.table.Acme.example: write the domain as \"acme.example\"",
-            ),
-            (
-                "\"acme.example\"",
-                "\"acme\"",
-                "6: providers.tenants.table.acme: is not a domain such as \"acme.example\"",
-            ),
-            (
-                "{ \"acme.example\" = \"acme\" }",
-                "{}",
-                "6: providers.tenants.table: is empty: nobody could sign in",
-            ),
-            (
-                "\"domain\"",
-                "\"claim\"",
-                "6: providers.tenants.claim: missing: write claim = \"/org_id\"",
-            ),
-        ],
-    );
+    table_of(PROVIDER, PROVIDER_ROWS);
 }
 
 #[test]
@@ -336,120 +332,112 @@ exchange = { audiences = ["x"] }
     );
 }
 
+/// What stands there, what is written instead, and what is said of it.
+const CLIENT_ROWS: &[(&str, &str, &str)] = &[
+    (
+        "redirect_uris = [\"https://a.example/cb\"]\n",
+        "",
+        "1: clients.redirect_uris: missing: `authorization_code` needs at least one, such as \"https://app.example.com/callback\"",
+    ),
+    (
+        "[\"authorization_code\"]",
+        "[]",
+        "6: clients.redirect_uris: is used by `authorization_code` only: add it to `grants`, or remove this",
+    ),
+    (
+        "https://a.example/cb",
+        "http://a.example/cb",
+        "6: clients.redirect_uris: \"http://a.example/cb\" is not a redirect URI: expected an absolute https URI, a private-use scheme with a dot in it, or http on 127.0.0.1 or [::1]; no fragment, no user, at most 2048 printable ASCII characters",
+    ),
+    (
+        "\"authorization_code\"",
+        "\"password\"",
+        "5: clients.grants: must be one of \"authorization_code\", \"refresh_token\", \"token-exchange\", \"urn:ietf:params:oauth:grant-type:token-exchange\", not \"password\"",
+    ),
+    (
+        "\"none\"",
+        "\"private_key_jwt\"",
+        "4: clients.authentication: must be one of \"none\", \"client_secret_basic\", \"client_secret_post\", not \"private_key_jwt\"",
+    ),
+    (
+        "\"none\"",
+        "\"client_secret_basic\"",
+        "1: clients.client_secret: missing: write `client_secret_file`, `client_secret_env` or `client_secret_sha256`, or authentication = \"none\"",
+    ),
+    (
+        "",
+        "client_secret_file = \"secret\"",
+        "4: clients.authentication: is \"none\", but there is a secret: write \"client_secret_basic\", or remove the secret",
+    ),
+    (
+        "",
+        "introspects = [\"api\"]",
+        "7: clients.introspects: a public client may not introspect: give it a secret, or remove this",
+    ),
+    (
+        "",
+        "exchange = { access_tokens = true }",
+        "7: clients.exchange: is of no use without the grant: add \"token-exchange\" to `grants`",
+    ),
+    (
+        "",
+        "origins = [\"https://a.example/\"]",
+        "7: clients.origins: is not exactly an origin: write \"https://a.example\"",
+    ),
+    (
+        "",
+        "origins = [\"http://a.example\"]",
+        "7: clients.origins: must be an https URL (http only on 127.0.0.1, [::1] and localhost)",
+    ),
+    (
+        "",
+        "audiences = [\"my api\"]",
+        "7: clients.audiences: \"my api\" is not an audience: write an absolute URI without a fragment, or a name without spaces",
+    ),
+    (
+        "",
+        "audiences = [\"a\", \"https://a.example/x#f\"]",
+        "7: clients.audiences: \"https://a.example/x#f\" is not an audience: write an absolute URI without a fragment, or a name without spaces",
+    ),
+    ("", "audiences = [\"a\", \"a\"]", "7: clients.audiences: holds the same audience twice"),
+    (
+        "",
+        "providers = []",
+        "7: clients.providers: allows no provider: name some, or leave the key out to allow all",
+    ),
+    (
+        "",
+        "lifetimes = { access_token = 86401 }",
+        "7: clients.lifetimes: `access_token` must be 1 to 86400 seconds",
+    ),
+    (
+        "",
+        "lifetimes = { acess_token = 60 }",
+        "7: clients.lifetimes.acess_token: unknown key; known here: access_token, code, refresh_grace, session_absolute, session_idle",
+    ),
+    ("", "ceiling = \"list.json\"", "7: clients.ceiling: \"list.json\" must hold a JSON object"),
+    (
+        "",
+        "ceiling = \"broken.json\"",
+        "7: clients.ceiling: \"broken.json\" is not JSON: key must be a string at line 1 column 3",
+    ),
+    ("", "ceiling = 1", "7: clients.ceiling: expected a table, found integer"),
+    (
+        "",
+        "algorithm = \"HS256\"",
+        "7: clients.algorithm: must be one of \"EdDSA\", \"ES256\", \"RS256\", not \"HS256\"",
+    ),
+    (
+        "",
+        "token_format = \"paseto\"",
+        "7: clients.token_format: must be one of \"jwt\", \"opaque\", not \"paseto\"",
+    ),
+];
+
 #[test]
 fn a_public_client_says_what_is_wrong_with_it() {
     read(CLIENT).unwrap();
-    table_of(
-        CLIENT,
-        &[
-            (
-                "redirect_uris = [\"https://a.example/cb\"]\n",
-                "",
-                "1: clients.redirect_uris: missing: `authorization_code` needs at least one, such as \"https://app.example.com/callback\"",
-            ),
-            (
-                "[\"authorization_code\"]",
-                "[]",
-                "6: clients.redirect_uris: is used by `authorization_code` only: add it to `grants`, or remove this",
-            ),
-            (
-                "https://a.example/cb",
-                "http://a.example/cb",
-                "6: clients.redirect_uris: \"http://a.example/cb\" is not a redirect URI: expected an absolute https URI, a private-use scheme with a dot in it, or http on 127.0.0.1 or [::1]; no fragment, no user, at most 2048 printable ASCII characters",
-            ),
-            (
-                "\"authorization_code\"",
-                "\"password\"",
-                "5: clients.grants: must be one of \"authorization_code\", \"refresh_token\", \"token-exchange\", \"urn:ietf:params:oauth:grant-type:token-exchange\", not \"password\"",
-            ),
-            (
-                "\"none\"",
-                "\"private_key_jwt\"",
-                "4: clients.authentication: must be one of \"none\", \"client_secret_basic\", \"client_secret_post\", not \"private_key_jwt\"",
-            ),
-            (
-                "\"none\"",
-                "\"client_secret_basic\"",
-                "1: clients.client_secret: missing: write `client_secret_file`, `client_secret_env` or `client_secret_sha256`, or authentication = \"none\"",
-            ),
-            (
-                "",
-                "client_secret_file = \"secret\"",
-                "4: clients.authentication: is \"none\", but there is a secret: write \"client_secret_basic\", or remove the secret",
-            ),
-            (
-                "",
-                "introspects = [\"api\"]",
-                "7: clients.introspects: a public client may not introspect: give it a secret, or remove this",
-            ),
-            (
-                "",
-                "exchange = { access_tokens = true }",
-                "7: clients.exchange: is of no use without the grant: add \"token-exchange\" to `grants`",
-            ),
-            (
-                "",
-                "origins = [\"https://a.example/\"]",
-                "7: clients.origins: is not exactly an origin: write \"https://a.example\"",
-            ),
-            (
-                "",
-                "origins = [\"http://a.example\"]",
-                "7: clients.origins: must be an https URL (http only on 127.0.0.1, [::1] and localhost)",
-            ),
-            (
-                "",
-                "audiences = [\"my api\"]",
-                "7: clients.audiences: \"my api\" is not an audience: write an absolute URI without a fragment, or a name without spaces",
-            ),
-            (
-                "",
-                "audiences = [\"a\", \"https://a.example/x#f\"]",
-                "7: clients.audiences: \"https://a.example/x#f\" is not an audience: write an absolute URI without a fragment, or a name without spaces",
-            ),
-            (
-                "",
-                "audiences = [\"a\", \"a\"]",
-                "7: clients.audiences: holds the same audience twice",
-            ),
-            (
-                "",
-                "providers = []",
-                "7: clients.providers: allows no provider: name some, or leave the key out to allow all",
-            ),
-            (
-                "",
-                "lifetimes = { access_token = 86401 }",
-                "7: clients.lifetimes: `access_token` must be 1 to 86400 seconds",
-            ),
-            (
-                "",
-                "lifetimes = { acess_token = 60 }",
-                "7: clients.lifetimes.acess_token: unknown key; known here: access_token, code, refresh_grace, session_absolute, session_idle",
-            ),
-            (
-                "",
-                "ceiling = \"list.json\"",
-                "7: clients.ceiling: \"list.json\" must hold a JSON object",
-            ),
-            (
-                "",
-                "ceiling = \"broken.json\"",
-                "7: clients.ceiling: \"broken.json\" is not JSON: key must be a string at line 1 column 3",
-            ),
-            ("", "ceiling = 1", "7: clients.ceiling: expected a table, found integer"),
-            (
-                "",
-                "algorithm = \"HS256\"",
-                "7: clients.algorithm: must be one of \"EdDSA\", \"ES256\", \"RS256\", not \"HS256\"",
-            ),
-            (
-                "",
-                "token_format = \"paseto\"",
-                "7: clients.token_format: must be one of \"jwt\", \"opaque\", not \"paseto\"",
-            ),
-        ],
-    );
+    table_of(CLIENT, CLIENT_ROWS);
     let both =
         CLIENT.replace("[\"authorization_code\"]", "[\"authorization_code\", \"token-exchange\"]");
     assert_eq!(

@@ -9,7 +9,7 @@ fn tenant(id: &str) -> Tenant {
 fn role(name: &str, crosses_tenants: bool) -> RoleDeclaration {
     RoleDeclaration { role: name.parse().unwrap(), source: "{}".into(), crosses_tenants }
 }
-fn provider(id: &str, tenants: Value, role: &str) -> ProviderDeclaration {
+fn provider(id: &str, tenants: &Value, role: &str) -> ProviderDeclaration {
     let provider = json!({
         "id": id, "kind": "oidc", "issuer": "https://login.example", "client_id": "c", "tenants": tenants,
         "mappings": [{ "claim": "/groups", "contains": "x", "role": role }],
@@ -34,7 +34,7 @@ fn sample() -> Deployment {
         tenants: vec![tenant("acme"), tenant("globex")],
         providers: vec![provider(
             "corp",
-            json!({ "by": "domain", "table": { "acme.example": "acme", "globex.example": "globex" } }),
+            &json!({ "by": "domain", "table": { "acme.example": "acme", "globex.example": "globex" } }),
             "data-entry",
         )],
         clients: vec![client("web", &["corp"])],
@@ -167,24 +167,24 @@ fn suspending_revokes_once() {
 
 #[test]
 fn sessions_end_that_the_provider_would_no_longer_yield() {
-    let rebound = |tenants: Value| {
+    let rebound = |tenants: &Value| {
         let mut wanted = sample();
         wanted.providers = vec![provider("corp", tenants, "data-entry")];
         plan(&sample(), &wanted, &[]).unwrap()
     };
-    let shrunk = rebound(json!({ "by": "domain", "table": { "globex.example": "globex" } }));
+    let shrunk = rebound(&json!({ "by": "domain", "table": { "globex.example": "globex" } }));
     assert_eq!(reasons(&shrunk), ["provider corp no longer yields tenant acme as it did"]);
     assert_eq!(shrunk.revocations().first().unwrap().tenant, Some("acme".parse().unwrap()));
     // Still yielded, but not to those who had it.
-    let moved = rebound(json!({ "by": "domain", "table": {
+    let moved = rebound(&json!({ "by": "domain", "table": {
         "acme.example": "globex", "globex.example": "globex", "new.example": "acme" } }));
     assert_eq!(reasons(&moved), ["provider corp no longer yields tenant acme as it did"]);
-    let grown = rebound(json!({ "by": "domain", "table": {
+    let grown = rebound(&json!({ "by": "domain", "table": {
         "acme.example": "acme", "globex.example": "globex", "new.example": "acme" } }));
     assert_eq!(reasons(&grown), Vec::<&str>::new());
-    assert_eq!(reasons(&rebound(json!({ "by": "fixed", "tenant": "acme" }))).len(), 1);
+    assert_eq!(reasons(&rebound(&json!({ "by": "fixed", "tenant": "acme" }))).len(), 1);
     assert_eq!(
-        reasons(&rebound(json!({ "by": "claim", "claim": "/org", "table": { "a": "acme" } })))
+        reasons(&rebound(&json!({ "by": "claim", "claim": "/org", "table": { "a": "acme" } })))
             .len(),
         2
     );
@@ -227,7 +227,7 @@ fn what_does_not_exist_cannot_be_named() {
 fn a_domain_leads_to_one_provider() {
     let mut wanted = sample();
     let table = json!({ "by": "domain", "table": { "acme.example": "globex" } });
-    wanted.providers.push(provider("other", table, "data-entry"));
+    wanted.providers.push(provider("other", &table, "data-entry"));
     assert_eq!(
         problems(&wanted),
         [
@@ -241,14 +241,14 @@ fn a_role_that_crosses_tenants_comes_from_the_platforms_providers_only() {
     let mut wanted = sample();
     wanted.tenants.push(tenant("platform"));
     wanted.roles.push(role("operator", true));
-    let of = |tenants: Value| {
+    let of = |tenants: &Value| {
         let mut wanted = wanted.clone();
         wanted.providers.push(provider("staff", tenants, "operator"));
         plan(&Current::default(), &wanted, &[])
     };
-    assert!(of(json!({ "by": "fixed", "tenant": "platform" })).is_ok());
+    assert!(of(&json!({ "by": "fixed", "tenant": "platform" })).is_ok());
     let table = json!({ "staff.example": "platform", "partner.example": "acme" });
-    let refused = of(json!({ "by": "domain", "table": table })).unwrap_err();
+    let refused = of(&json!({ "by": "domain", "table": table })).unwrap_err();
     assert_eq!(
         refused.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
@@ -279,7 +279,7 @@ fn an_id_token_can_mean_one_provider_only() {
     let mut wanted = sample();
     wanted.providers.push(provider(
         "twin",
-        json!({ "by": "fixed", "tenant": "acme" }),
+        &json!({ "by": "fixed", "tenant": "acme" }),
         "data-entry",
     ));
     wanted.clients = vec![client("web", &["corp", "twin"])];
