@@ -11,6 +11,8 @@ pub mod clock;
 pub mod database;
 pub mod domain;
 #[cfg(feature = "server")]
+pub mod http;
+#[cfg(feature = "server")]
 pub mod signing;
 #[cfg(feature = "server")]
 pub mod token_store;
