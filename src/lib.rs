@@ -9,6 +9,8 @@ pub mod catalog;
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod database;
+#[cfg(feature = "server")]
+pub mod dev;
 pub mod domain;
 #[cfg(feature = "server")]
 pub mod http;

@@ -25,8 +25,7 @@ pub(crate) fn style_source(style: &str) -> String {
 /// SECURITY: `no-referrer` keeps codes and states in an address out of other sites' logs. It also
 /// makes browsers send `Origin: null` with a form, so a form's handler cannot ask for our origin.
 pub(crate) fn page(status: StatusCode, sources: &str, html: String) -> HttpResponse {
-    let policy =
-        format!("default-src 'none'; {sources}; frame-ancestors 'none'; base-uri 'none'");
+    let policy = format!("default-src 'none'; {sources}; frame-ancestors 'none'; base-uri 'none'");
     HttpResponse::build(status)
         .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
         .insert_header((header::CONTENT_SECURITY_POLICY, policy))
