@@ -1,11 +1,16 @@
 //! The sample web app at `/demo`: a public client that lives in the browser, and the two things
 //! that a browser cannot do: check a token, and guard the items that a token opens.
 //!
-//! It is written as an application of somebody else would be: it speaks to the server over HTTP
-//! and knows nothing of its insides.
+//! It is written as an application of somebody else would be: it speaks to the server over HTTP,
+//! and of the crate it takes what a resource server takes, the permissions of `domain`.
 
 use crate::dev::loopback::Request;
 use crate::dev::loopback::send;
+use crate::domain::permission::Pattern;
+use crate::domain::permission::Permission;
+use crate::domain::permission::PermissionSet;
+use crate::domain::permission::Resource;
+use crate::domain::permission::Vocabulary;
 use actix_web::HttpResponse;
 use actix_web::HttpResponseBuilder;
 use actix_web::http::header;
@@ -15,6 +20,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io;
+use std::sync::Arc;
 use url::form_urlencoded;
 
 pub(crate) const BACKEND_ID: &str = "demo-backend";
@@ -28,11 +34,22 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// Longer than any token that the server makes.
 const BODY_LIMIT: usize = 64 * 1024;
 
+/// The action that reading an item is.
+const READ: &str = "get";
+
 /// The confidential half of the sample app.
 #[derive(Clone, Debug)]
 pub(crate) struct Backend {
     /// Where the server listens on this machine.
-    pub(crate) port: u16,
+    port: u16,
+    vocabulary: Arc<Vocabulary>,
+}
+
+impl Backend {
+    pub(crate) fn new(port: u16) -> Result<Self, toml::de::Error> {
+        let vocabulary = toml::from_str(include_str!("../../templates/resources.toml"))?;
+        Ok(Self { port, vocabulary: Arc::new(vocabulary) })
+    }
 }
 
 /// Adds the sample app to the server that it demonstrates.
@@ -150,7 +167,7 @@ async fn read_item(
             .insert_header((header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""))
             .json(json!({ "allowed": false, "why": "The token is no longer active." }));
     }
-    match decide(&checked.authorization_details, &cache, &key) {
+    match decide(&checked.authorization_details, (&cache, &key), &backend.vocabulary) {
         Ok(()) => secured(HttpResponse::Ok()).json(json!({
             "allowed": true,
             "cache": cache,
@@ -164,77 +181,60 @@ async fn read_item(
 }
 
 /// Whether the permissions of a token let their bearer read this item; if not, why not.
-fn decide(authorization_details: &Value, cache: &str, key: &str) -> Result<(), String> {
-    let all = authorization_details.as_array().map(Vec::as_slice).unwrap_or_default();
-    let readable: Vec<_> = all
-        .iter()
-        .filter(|detail| detail.get("type").and_then(Value::as_str) == Some("cache"))
-        .filter(|detail| {
-            let role = detail.get("role").and_then(Value::as_str);
-            role.is_some_and(|role| ["readonly", "readwrite"].contains(&role))
-        })
-        .filter_map(|detail| {
-            Some((Selector::parse(detail.get("cache")?)?, Selector::parse(detail.get("item")?)?))
-        })
-        .collect();
-    if readable.iter().any(|(own, item)| own.matches(cache) && item.matches(key)) {
+fn decide(
+    authorization_details: &Value,
+    (cache, key): (&str, &str),
+    vocabulary: &Vocabulary,
+) -> Result<(), String> {
+    // Fails closed: a permission that is not understood makes the whole set one that is not.
+    let permissions = PermissionSet::parse(authorization_details, vocabulary)
+        .map_err(|_| "the token holds permissions that this app does not know".to_owned())?;
+    let item = Resource::new("cache", [("cache", cache), ("item", key)], vocabulary)
+        .map_err(|_| format!("no item of `{cache}` can have that key"))?;
+    if permissions.allows(&item, READ, vocabulary).is_some() {
         return Ok(());
     }
-    let of_cache: Vec<_> = readable
+    let readable: Vec<String> = permissions
         .iter()
-        .filter(|(own, _)| own.matches(cache))
-        .map(|(_, item)| item.describe())
+        .filter(|permission| reads(permission, vocabulary))
+        .filter(|permission| {
+            let own = pattern(permission, "cache");
+            own.is_some_and(|own| own.matches(cache))
+        })
+        .filter_map(|permission| pattern(permission, "item").map(describe))
         .collect();
-    Err(if of_cache.is_empty() {
+    Err(if readable.is_empty() {
         format!("your token reads no item of `{cache}`")
     } else {
-        format!("your token reads items of `{cache}` {}; `{key}` does not", of_cache.join(" or "))
+        let readable = readable.join(" or ");
+        format!("your token reads items of `{cache}` {readable}; `{key}` does not")
     })
 }
 
-/// A selector of a permission, in the three forms that it can have.
-enum Selector<'a> {
-    Exact(&'a str),
-    Prefix(&'a str),
-    All,
+fn reads(permission: &Permission, vocabulary: &Vocabulary) -> bool {
+    let find = || {
+        let cache = vocabulary.find("cache").filter(|_| permission.resource_type() == "cache")?;
+        Some((cache.role(permission.role())?.actions, cache.action(READ)?.0))
+    };
+    find().is_some_and(|(actions, read)| read.is_subset(actions))
 }
 
-impl<'a> Selector<'a> {
-    fn parse(value: &'a Value) -> Option<Self> {
-        if let Some(text) = value.as_str() {
-            return Some(Self::Exact(text));
-        }
-        let mut members = value.as_object()?.iter();
-        let (name, value) =
-            members.next().filter(|_| value.as_object().is_some_and(|m| m.len() == 1))?;
-        match (name.as_str(), value) {
-            ("key" | "name", Value::String(text)) => Some(Self::Exact(text)),
-            ("keyPrefix" | "namePrefix", Value::String(text)) => Some(Self::Prefix(text)),
-            ("all", Value::Bool(true)) => Some(Self::All),
-            _ => None,
-        }
-    }
+fn pattern<'a>(permission: &'a Permission, selector: &str) -> Option<&'a Pattern> {
+    permission.selectors().find(|(name, _)| *name == selector).map(|(_, pattern)| pattern)
+}
 
-    fn matches(&self, text: &str) -> bool {
-        match self {
-            Self::Exact(own) => *own == text,
-            Self::Prefix(prefix) => text.starts_with(prefix),
-            Self::All => true,
-        }
-    }
-
-    fn describe(&self) -> String {
-        match self {
-            Self::Exact(own) => format!("whose key is `{own}`"),
-            Self::Prefix(prefix) => format!("whose key begins with `{prefix}`"),
-            Self::All => "whatever their key".to_owned(),
-        }
+fn describe(pattern: &Pattern) -> String {
+    match pattern {
+        Pattern::Exact(own) => format!("whose key is `{own}`"),
+        Pattern::Prefix(prefix) => format!("whose key begins with `{prefix}`"),
+        Pattern::All => "whatever their key".to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::permission::tests::vocabulary;
     use actix_web::test::{TestRequest, call_service, init_service};
     use actix_web::{App, HttpServer};
     use std::net::{Ipv4Addr, TcpListener};
@@ -249,7 +249,8 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_the_token_reads() {
-        let decide = |cache: &str, key: &str| decide(&details(), cache, key);
+        let vocabulary = vocabulary();
+        let decide = |cache: &str, key: &str| decide(&details(), (cache, key), &vocabulary);
         assert_eq!(decide("calendar-events", "acme:7"), Ok(()));
         let why = "your token reads items of `calendar-events` whose key begins with `acme:`; `globex:7` does not";
         assert_eq!(decide("calendar-events", "globex:7"), Err(why.into()));
@@ -272,9 +273,9 @@ mod tests {
         ] {
             let detail =
                 json!([{ "type": "cache", "role": "readonly", "cache": "c", "item": selector }]);
-            assert!(decide(&detail, "c", "acme:7").is_err());
+            assert!(decide(&detail, ("c", "acme:7"), &vocabulary()).is_err());
         }
-        assert!(decide(&Value::Null, "c", "k").is_err());
+        assert!(decide(&Value::Null, ("c", "k"), &vocabulary()).is_err());
     }
 
     async fn introspection(http: HttpRequest, body: String) -> HttpResponse {
@@ -297,7 +298,8 @@ mod tests {
         let server = || App::new().route("/oauth2/introspect", web::post().to(introspection));
         let server = HttpServer::new(server).workers(1).disable_signals().listen(listener);
         actix_web::rt::spawn(server.unwrap().run());
-        let app = init_service(App::new().configure(|c| routes(c, Backend { port }))).await;
+        let app =
+            init_service(App::new().configure(|c| routes(c, Backend::new(port).unwrap()))).await;
         for (token, expected) in [
             (
                 "good&token",
@@ -327,7 +329,7 @@ mod tests {
 
     #[actix_web::test]
     async fn the_page_and_all_that_it_loads_are_there_and_it_runs_no_other_script() {
-        let app = init_service(App::new().configure(|c| routes(c, Backend { port: 1 }))).await;
+        let app = init_service(App::new().configure(|c| routes(c, Backend::new(1).unwrap()))).await;
         for uri in
             ["/demo", "/demo/callback?code=x", "/demo/app.js", "/demo/app.css", "/demo/icon.svg"]
         {
