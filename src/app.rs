@@ -1,22 +1,35 @@
 //! Builds the parts of a server from its configuration and puts them together.
 
+use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, DatabaseUrl, TokenStoreConfig};
+use crate::database::{Database, Location};
 use crate::domain::deployment::{Deployment, EntryId, Plan};
-use std::net::SocketAddr;
-use std::sync::Arc;
+use crate::http::{self, Settings};
+use crate::service::{self, Parts, Service};
+use crate::signing::SealingKey;
+use crate::token_store::{EmbeddedPath, TokenStore};
+use crate::upstream::{Upstream, UpstreamLimits};
+use anyhow::Context as _;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use tokio::task::JoinHandle;
 
-/// Routes beside those of the product: the demo's.
-pub type ExtraRoutes = Arc<dyn Fn(&mut actix_web::web::ServiceConfig) + Send + Sync>;
+pub use crate::http::ExtraRoutes;
 
 pub struct Options {
     pub clock: Clock,
     pub extra_routes: Option<ExtraRoutes>,
+    /// Bound already; None: the configured address is bound.
+    pub listener: Option<TcpListener>,
 }
 
 /// A server that answers.
 pub struct Running {
     address: SocketAddr,
+    server: JoinHandle<std::io::Result<()>>,
+    handle: actix_web::dev::ServerHandle,
+    followers: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -25,34 +38,141 @@ impl Running {
     }
 
     /// Resolves when the server has stopped by itself, which is an error.
-    #[expect(clippy::unused_async, reason = "what it will be")]
     pub async fn finished(&mut self) -> anyhow::Result<()> {
-        anyhow::bail!("there is no server in this build")
+        (&mut self.server).await.context("the server's task failed")??;
+        anyhow::bail!("the server has stopped")
     }
 
     /// Answers what has been asked, takes nothing new, and ends.
-    #[expect(clippy::unused_async, reason = "what it will be")]
-    pub async fn stop(self) -> anyhow::Result<()> {
-        Ok(())
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.handle.stop(true).await;
+        let ended = (&mut self.server).await;
+        for follower in &self.followers {
+            follower.abort();
+        }
+        Ok(ended.context("the server's task failed")??)
     }
 }
 
-#[expect(clippy::unused_async, reason = "what it will be")]
-pub async fn start(_config: Config, _options: Options) -> anyhow::Result<Running> {
-    anyhow::bail!("there is no server in this build")
+pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> {
+    let Options { clock, extra_routes, listener } = options;
+    let listener = match listener {
+        Some(listener) => listener,
+        None => TcpListener::bind(config.listen)
+            .with_context(|| format!("{} cannot be listened on: is it in use?", config.listen))?,
+    };
+    let address = listener.local_addr()?;
+    let sealing = SealingKey::parse(&config.encryption_key).context("keys.encryption_key")?;
+    let database = open_database(&config).await?;
+    report(
+        &database.migrate().await.context("the database's schema cannot be brought up to date")?,
+    );
+    let keys = service::keys::open_or_make(&database, &sealing, clock.now());
+    let keys = keys.await.context("keys.encryption_key")?;
+    let tokens = open_tokens(&config, &database).await?;
+    let catalog = Catalog::open(database.clone(), clock.clone(), config.revocation.stale_after);
+    let catalog = catalog.await.context("the revocation log cannot be read")?;
+    let limits = UpstreamLimits {
+        timeout: config.upstream.timeout,
+        jwks_cooldown: config.upstream.jwks_cooldown,
+        ..UpstreamLimits::default()
+    };
+    let follow = tokio::spawn(catalog.clone().follow(config.revocation.poll_interval));
+    let forget = tokio::spawn(forget_expired(database.clone(), clock.clone()));
+    let service = Service::new(Parts {
+        issuer: config.issuer_text.clone(),
+        database,
+        catalog,
+        tokens,
+        upstream: Upstream::new(limits).context("upstream")?,
+        keys,
+        sealing,
+        clock,
+    })?;
+    let settings = Settings {
+        workers: config.http.workers,
+        body_limit: config.http.body_limit,
+        secure: config.issuer.scheme() == "https",
+        extra_routes,
+    };
+    let server = http::serve(service, settings, listener)?;
+    let handle = server.handle();
+    let server = tokio::spawn(server);
+    Ok(Running { address, server, handle, followers: vec![follow, forget] })
 }
 
 /// Makes the database hold what is declared, in one transaction; or only says what would change.
-pub fn apply(
-    _config: &Config,
-    _deployment: &Deployment,
-    _prune: &[EntryId],
-    _dry_run: bool,
+pub async fn apply(
+    config: &Config,
+    clock: &Clock,
+    deployment: &Deployment,
+    prune: &[EntryId],
+    dry_run: bool,
 ) -> anyhow::Result<Plan> {
-    anyhow::bail!("there is no database in this build")
+    let sealing = SealingKey::parse(&config.encryption_key).context("keys.encryption_key")?;
+    let database = open_database(config).await?;
+    report(&database.migrate().await?);
+    let now = clock.now();
+    let plan = service::deployment::apply(&database, &sealing, deployment, prune, dry_run, now);
+    plan.await.context("the deployment cannot be applied")
 }
 
-/// Brings the database's schema up to date.
-pub fn migrate(_config: &Config) -> anyhow::Result<()> {
-    anyhow::bail!("there is no database in this build")
+/// Brings the database's schema up to date; the names of what was applied.
+pub async fn migrate(config: &Config) -> anyhow::Result<Vec<String>> {
+    Ok(open_database(config).await?.migrate().await?)
+}
+
+fn report(applied: &[String]) {
+    for migration in applied {
+        tracing::info!(migration, "applied a migration");
+    }
+}
+
+async fn open_database(config: &Config) -> anyhow::Result<Database> {
+    let location = match &config.database.url {
+        DatabaseUrl::Sqlite(path) => {
+            make_folder_of(path)?;
+            Location::Sqlite(path.to_string_lossy().into_owned())
+        }
+        #[cfg(feature = "postgres")]
+        DatabaseUrl::Postgres(url) => Location::Postgres(url.clone()),
+        #[cfg(not(feature = "postgres"))]
+        DatabaseUrl::Postgres(_) => anyhow::bail!(
+            "database.url names PostgreSQL, and this build has no PostgreSQL: \
+             build with `cargo build --release --features postgres`"
+        ),
+    };
+    let opened = Database::open(location, config.database.max_connections).await;
+    opened.context("database.url: the database cannot be opened")
+}
+
+async fn open_tokens(config: &Config, database: &Database) -> anyhow::Result<TokenStore> {
+    let database = database.clone();
+    let opened = match &config.token_store {
+        TokenStoreConfig::Embedded(path) => {
+            make_folder_of(path)?;
+            TokenStore::open_embedded(EmbeddedPath::File(path.clone()), database).await
+        }
+        TokenStoreConfig::Redis(url) => TokenStore::open_redis(url.reveal(), database).await,
+    };
+    opened.context("token_store.url: the token store cannot be opened")
+}
+
+fn make_folder_of(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let Some(folder) = folder else { return Ok(()) };
+    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))
+}
+
+/// Entries of the log that can hit nothing any more are dropped, a few at a time.
+async fn forget_expired(database: Database, clock: Clock) {
+    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(60));
+    loop {
+        ticks.tick().await;
+        let now = clock.now();
+        let forgotten = database.write(move |c| crate::database::log::forget_expired(c, now)).await;
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, "expired revocations are still in the log");
+        }
+    }
 }

@@ -51,16 +51,12 @@ impl DatabaseConfig {
 #[derive(Clone, Debug)]
 pub enum DatabaseUrl {
     Sqlite(PathBuf),
-    /// Gone with the process: only for `dev --ephemeral` and tests, not to be written in a file.
-    SqliteMemory,
     Postgres(Secret<String>),
 }
 
 #[derive(Clone, Debug)]
 pub enum TokenStoreConfig {
     Embedded(PathBuf),
-    /// Gone with the process: only for `dev --ephemeral` and tests, not to be written in a file.
-    EmbeddedTemporary,
     Redis(Secret<String>),
 }
 

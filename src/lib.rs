@@ -4,19 +4,33 @@
 //! answers. `domain` calls nobody. `docs/architecture.md` is the map.
 
 #[cfg(feature = "server")]
+pub mod app;
+#[cfg(feature = "server")]
 pub mod catalog;
+#[cfg(feature = "server")]
+pub mod cli;
 #[cfg(feature = "server")]
 pub mod clock;
 #[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
 pub mod database;
+#[cfg(feature = "server")]
+pub mod deployment;
 #[cfg(feature = "server")]
 pub mod dev;
 pub mod domain;
 #[cfg(feature = "server")]
 pub mod http;
 #[cfg(feature = "server")]
+pub mod service;
+#[cfg(feature = "server")]
 pub mod signing;
 #[cfg(feature = "server")]
+pub mod telemetry;
+#[cfg(feature = "server")]
 pub mod token_store;
+#[cfg(feature = "server")]
+pub mod toml_reader;
 #[cfg(feature = "server")]
 pub mod upstream;

@@ -57,6 +57,7 @@ struct Inner {
     clock: Clock,
     stale_after: Duration,
     clients: Shelf<ClientId, KnownClient>,
+    origins: Shelf<String, ()>,
     tenants: Shelf<TenantId, Tenant>,
     providers: Shelf<ProviderId, KnownProvider>,
     roles: Shelf<Role, KnownRole>,
@@ -106,6 +107,7 @@ impl Catalog {
             clock,
             stale_after,
             clients: Shelf::new(CAPACITY),
+            origins: Shelf::new(CAPACITY),
             tenants: Shelf::new(CAPACITY),
             providers: Shelf::new(CAPACITY),
             roles: Shelf::new(CAPACITY),
@@ -174,7 +176,10 @@ impl Catalog {
         match change.kind {
             ChangeKind::Tenant => change.key.parse().map(|id| inner.tenants.forget(&id)),
             ChangeKind::Provider => change.key.parse().map(|id| inner.providers.forget(&id)),
-            ChangeKind::Client => change.key.parse().map(|id| inner.clients.forget(&id)),
+            ChangeKind::Client => {
+                inner.origins.forget_all();
+                change.key.parse().map(|id| inner.clients.forget(&id))
+            }
             ChangeKind::Role => change.key.parse().map(|id| inner.roles.forget(&id)),
             ChangeKind::Vocabulary => return self.forget_everything().await,
         }
@@ -188,6 +193,7 @@ impl Catalog {
         let vocabulary = parse_vocabulary(source.as_deref().unwrap_or(STANDARD_VOCABULARY))?;
         *inner.vocabulary.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(vocabulary);
         inner.clients.forget_all();
+        inner.origins.forget_all();
         inner.tenants.forget_all();
         inner.providers.forget_all();
         inner.roles.forget_all();
@@ -231,6 +237,16 @@ impl Catalog {
         };
         let ceiling = client.ceiling.as_ref().map(compile).transpose();
         Ok(KnownClient { ceiling: ceiling.map_err(|_| DatabaseError::Corrupt("ceiling"))?, client })
+    }
+
+    /// Whether any client has declared this browser origin.
+    pub async fn origin_is_declared(&self, origin: &str) -> Result<bool, DatabaseError> {
+        let wanted = origin.to_owned();
+        let load = async || {
+            let declares = move |c: &mut _| database::clients::declares_origin(c, &wanted);
+            Ok(self.0.database.read(declares).await?.then_some(()))
+        };
+        Ok(self.0.origins.find(&origin.to_owned(), load).await?.is_some())
     }
 
     pub async fn provider(

@@ -2,6 +2,7 @@
 
 use crate::app;
 use crate::cli::{ConfigArgument, print, read_deployment, warn};
+use crate::clock::Clock;
 use crate::domain::deployment::{EntryId, Plan};
 use anyhow::bail;
 use clap::Args;
@@ -26,7 +27,7 @@ pub(super) struct Apply {
 }
 
 impl Apply {
-    pub(super) fn run(self) -> anyhow::Result<()> {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
         // Both are read before either is refused.
         let config = self.config.load();
         let deployment = read_deployment(&self.file);
@@ -37,10 +38,11 @@ impl Apply {
             (Ok(_), Err(deployment)) => return Err(deployment.into()),
         };
         warn(&config);
+        let clock = Clock::System;
         if !self.prune.is_empty() && !self.yes && !self.dry_run {
-            confirm(&app::apply(&config, &deployment, &self.prune, true)?)?;
+            confirm(&app::apply(&config, &clock, &deployment, &self.prune, true).await?)?;
         }
-        let plan = app::apply(&config, &deployment, &self.prune, self.dry_run)?;
+        let plan = app::apply(&config, &clock, &deployment, &self.prune, self.dry_run).await?;
         print(&plan)?;
         if self.dry_run && !plan.is_empty() {
             print("nothing was changed: this was --dry-run")?;

@@ -11,10 +11,12 @@ pub(super) struct Migrate {
 }
 
 impl Migrate {
-    pub(super) fn run(self) -> anyhow::Result<()> {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
         let config = self.config.load()?;
         warn(&config);
-        app::migrate(&config)?;
+        for migration in app::migrate(&config).await? {
+            print(format_args!("applied {migration}"))?;
+        }
         print("the database is up to date")
     }
 }

@@ -7,12 +7,14 @@ mod healthcheck;
 mod key;
 mod migrate;
 mod serve;
+pub(crate) mod stop;
 #[cfg(test)]
 mod tests;
 
 use crate::config::Config;
 use crate::deployment::{self, DeploymentErrors};
 use crate::domain::deployment::Deployment;
+use crate::service::deployment::check_templates;
 use clap::{Args, Parser, Subcommand};
 use std::fmt;
 use std::io::{self, Write as _};
@@ -66,7 +68,7 @@ impl ConfigArgument {
 
 /// The one place where a deployment file is read, and its templates are compiled.
 fn read_deployment(path: &Path) -> Result<Deployment, DeploymentErrors> {
-    deployment::load(path, &|_| Vec::new())
+    deployment::load(path, &check_templates)
 }
 
 /// The program. Errors end it with 1, a command line that cannot be understood with 2.
@@ -74,8 +76,8 @@ pub fn run() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Serve(command) => block_on(command.run()),
         Command::Dev(command) => block_on(command.run()),
-        Command::Migrate(command) => command.run(),
-        Command::Apply(command) => command.run(),
+        Command::Migrate(command) => block_on(command.run()),
+        Command::Apply(command) => block_on(command.run()),
         Command::Check(command) => command.run(),
         Command::Key(command) => command.run(),
         Command::Healthcheck(command) => command.run(),

@@ -1,11 +1,10 @@
 //! `rolemint serve`
 
 use crate::app::{self, Options};
-use crate::cli::ConfigArgument;
+use crate::cli::{ConfigArgument, stop};
 use crate::clock::Clock;
 use crate::telemetry;
 use clap::Args;
-use tokio::signal;
 
 #[derive(Args, Debug)]
 pub(super) struct Serve {
@@ -20,12 +19,12 @@ impl Serve {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        let options = Options { clock: Clock::System, extra_routes: None };
+        let options = Options { clock: Clock::System, extra_routes: None, listener: None };
         let mut running = app::start(config, options).await?;
         // Tests and scripts wait for this line and read the address from it: it stays as it is.
         tracing::info!("listening on http://{}", running.address());
         tokio::select! {
-            asked = asked_to_stop() => asked?,
+            asked = stop::asked_to_stop() => asked?,
             ended = running.finished() => return ended,
         }
         tracing::info!("stopping");
@@ -33,19 +32,4 @@ impl Serve {
         tracing::info!("stopped");
         Ok(())
     }
-}
-
-/// Resolves at the first SIGTERM or SIGINT.
-#[cfg(unix)]
-async fn asked_to_stop() -> anyhow::Result<()> {
-    let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        interrupted = signal::ctrl_c() => Ok(interrupted?),
-    }
-}
-
-#[cfg(not(unix))]
-async fn asked_to_stop() -> anyhow::Result<()> {
-    Ok(signal::ctrl_c().await?)
 }

@@ -1,7 +1,7 @@
-//! The clients, as documents.
+//! The clients, as documents, and the browser origins that they declare.
 
 use crate::database::connection::{DbConnection, on_each};
-use crate::database::schema::clients;
+use crate::database::schema::{client_origins, clients};
 use crate::database::{DatabaseError, from_json, to_json};
 use crate::domain::client::Client;
 use crate::domain::ids::ClientId;
@@ -28,7 +28,19 @@ pub fn put(c: &mut DbConnection, client: &Client) -> Result<(), DatabaseError> {
         .do_update()
         .set(clients::document.eq(&document))
         .execute(c))?;
+    let id = client.id.as_str();
+    diesel::delete(client_origins::table.filter(client_origins::client_id.eq(id))).execute(c)?;
+    for origin in &client.origins {
+        let row = (client_origins::client_id.eq(id), client_origins::origin.eq(origin));
+        diesel::insert_into(client_origins::table).values(row).execute(c)?;
+    }
     Ok(())
+}
+
+/// Whether any client has declared this browser origin.
+pub fn declares_origin(c: &mut DbConnection, origin: &str) -> Result<bool, DatabaseError> {
+    let declared = client_origins::table.filter(client_origins::origin.eq(origin));
+    Ok(diesel::select(diesel::dsl::exists(declared)).get_result(c)?)
 }
 
 pub fn delete(c: &mut DbConnection, id: &ClientId) -> Result<(), DatabaseError> {

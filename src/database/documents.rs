@@ -21,3 +21,8 @@ pub fn put_vocabulary(c: &mut DbConnection, source: &str) -> Result<(), Database
         .execute(c))?;
     Ok(())
 }
+
+pub fn delete_vocabulary(c: &mut DbConnection) -> Result<(), DatabaseError> {
+    diesel::delete(documents::table.find(VOCABULARY)).execute(c)?;
+    Ok(())
+}

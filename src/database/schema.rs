@@ -7,6 +7,7 @@ diesel::table! { providers (id) { id -> Text, document -> Text, } }
 diesel::table! { provider_tenants (provider_id, tenant_id) { provider_id -> Text, tenant_id -> Text, } }
 diesel::table! { provider_domains (domain) { domain -> Text, provider_id -> Text, } }
 diesel::table! { clients (id) { id -> Text, document -> Text, } }
+diesel::table! { client_origins (client_id, origin) { client_id -> Text, origin -> Text, } }
 diesel::table! { roles (role) { role -> Text, crosses_tenants -> Bool, } }
 diesel::table! {
     template_versions (role, version) {

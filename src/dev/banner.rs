@@ -57,8 +57,6 @@ pub(crate) fn text(port: u16, provider_port: u16) -> Result<String, KeyError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn it_names_the_ports_of_this_run_and_another_verifier_each_time() {
         let text = |port, provider_port| super::text(port, provider_port).unwrap();

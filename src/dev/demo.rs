@@ -19,6 +19,7 @@ use actix_web::{HttpRequest, Responder};
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::future::{Ready, ready};
 use std::io;
 use std::sync::Arc;
 use url::form_urlencoded;
@@ -85,8 +86,8 @@ async fn show() -> impl Responder {
         .body(PAGE)
 }
 
-async fn asset(kind: &'static str, text: &'static str) -> impl Responder {
-    secured(HttpResponse::Ok()).insert_header((header::CONTENT_TYPE, kind)).body(text)
+fn asset(kind: &'static str, text: &'static str) -> Ready<HttpResponse> {
+    ready(secured(HttpResponse::Ok()).insert_header((header::CONTENT_TYPE, kind)).body(text))
 }
 
 /// What introspection (RFC 7662) says of a token, as far as this app asks.

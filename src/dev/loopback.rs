@@ -55,10 +55,9 @@ pub(crate) async fn send(port: u16, request: &Request<'_>) -> io::Result<Answer>
 fn write(port: u16, request: &Request<'_>) -> io::Result<String> {
     let Request { method, target, headers, body } = request;
     let host = format!("127.0.0.1:{port}");
-    let mut head = format!("{method} {target} HTTP/1.0\r\nhost: {host}\r\n");
-    for (name, value) in *headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
+    let lines: String =
+        headers.iter().map(|(name, value)| [name, ": ", value, "\r\n"].concat()).collect();
+    let head = format!("{method} {target} HTTP/1.0\r\nhost: {host}\r\n{lines}");
     // SECURITY: a line break in a value would start a header, or a request, of somebody else's choice.
     if head.matches("\r\n").count() != headers.len() + 2
         || head.replace("\r\n", "").contains(['\r', '\n'])

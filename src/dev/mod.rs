@@ -6,7 +6,10 @@ mod demo;
 mod loopback;
 mod people;
 mod provider;
+mod run;
 mod seed;
+
+pub use self::run::run;
 
 use std::path::PathBuf;
 

@@ -92,7 +92,9 @@ pub struct RawAuthorization {
     pub login_hint: Option<String>,
     pub prompt: Option<String>,
     pub max_age: Option<String>,
-    /// Names of parameters that we declare not to support.
+    /// A parameter stood there twice.
+    pub repeated: bool,
+    /// Parameters that we declare not to support.
     pub request: bool,
     pub request_uri: bool,
     pub registration: bool,
@@ -190,6 +192,9 @@ impl AuthorizationRequest {
         client: &Client,
     ) -> Result<Self, ProtocolError> {
         use ErrorCode as Code;
+        if raw.repeated {
+            return Err(bad("a parameter is repeated"));
+        }
         if raw.request {
             return Err(ProtocolError::new(Code::RequestNotSupported, "request is not supported"));
         }
@@ -371,6 +376,7 @@ mod tests {
             refused(|r| r.authorization_details = Some("[".into())),
             "invalid_authorization_details"
         );
+        assert_eq!(refused(|r| r.repeated = true), "invalid_request");
         assert_eq!(refused(|r| r.request = true), "request_not_supported");
         assert_eq!(refused(|r| r.request_uri = true), "request_uri_not_supported");
         assert_eq!(refused(|r| r.state = Some("x".repeat(2049))), "invalid_request");

@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod authorization;
 pub mod client;
+pub mod deployment;
 pub mod grant;
 pub mod ids;
 pub mod permission;
@@ -18,6 +19,7 @@ pub mod subject;
 pub mod template;
 pub mod tenant;
 pub mod token;
+pub mod transport;
 
 /// A moment, in UTC. It always comes from `clock`, never from a store.
 pub type Time = chrono::DateTime<chrono::Utc>;

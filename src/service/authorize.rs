@@ -2,6 +2,7 @@
 //! provider that their company has.
 
 use crate::catalog::{KnownClient, KnownProvider};
+use crate::database;
 use crate::domain::Time;
 use crate::domain::authorization::{
     AuthorizationRequest, ErrorCode, Prompt, ProtocolError, RawAuthorization,
@@ -10,7 +11,6 @@ use crate::domain::ids::{ClientId, ProviderId};
 use crate::domain::provider::email_domain;
 use crate::domain::secret::{Digest, Secret};
 use crate::domain::tenant::Status;
-use crate::database;
 use crate::service::{Inner, Service, Unavailable};
 use crate::signing::random_text;
 use crate::token_store::OneTime;
@@ -155,7 +155,8 @@ impl Inner {
         if let Some(provider) = self.choose_provider(&request, known).await? {
             return self.send_to(&provider, known, request).await;
         }
-        let to = ReplyTo { redirect_uri: request.redirect_uri.clone(), state: request.state.clone() };
+        let to =
+            ReplyTo { redirect_uri: request.redirect_uri.clone(), state: request.state.clone() };
         if request.tenant.is_some() {
             // SECURITY: the same for a tenant that does not exist and one that cannot sign in here.
             let what = "there is no way to sign in for that tenant";

@@ -50,7 +50,8 @@ impl Service {
         if !known.client.may_use(GrantType::AuthorizationCode) {
             return Err(NotRedeemed::GrantNotAllowed);
         }
-        let verifier = request.verifier.as_ref().filter(|verifier| is_code_verifier(verifier.reveal()));
+        let verifier =
+            request.verifier.as_ref().filter(|verifier| is_code_verifier(verifier.reveal()));
         let verifier = verifier.ok_or(NotRedeemed::Invalid("no code_verifier"))?;
         let now = inner.clock.now();
         let revision = inner.revision().map_err(Unavailable::from)?;
@@ -94,13 +95,8 @@ impl Inner {
         let refreshes = known.client.may_use(GrantType::RefreshToken);
         let refresh_key = refreshes.then(|| self.keys.newest_derivation());
         let audience = self.audience(&grant.session.wanted.audience, known);
-        let mut session = grant.session.into_session(
-            &known.client.id,
-            audience,
-            refresh_key,
-            &lifetimes,
-            now,
-        );
+        let mut session =
+            grant.session.into_session(&known.client.id, audience, refresh_key, &lifetimes, now);
         let subject = session.subject();
         let claimant = Claimant {
             subject: &subject,
@@ -133,7 +129,11 @@ impl Inner {
     }
 
     /// The session is in the token store before the answer leaves; what the store does not know is dead.
-    pub(super) async fn track(&self, session: &Session, now: Time) -> Result<RefreshState, NotRedeemed> {
+    pub(super) async fn track(
+        &self,
+        session: &Session,
+        now: Time,
+    ) -> Result<RefreshState, NotRedeemed> {
         let millis = |time: Time| time.timestamp_millis();
         let idle = i64::from(session.idle).saturating_mul(1000);
         let state = RefreshState::begin(millis(now), idle, millis(session.ends_at));

@@ -75,7 +75,9 @@ impl Service {
         let now = inner.clock.now();
         let revision = inner.revision().map_err(Unavailable::from)?;
         match request.subject_token_type {
-            SubjectTokenType::IdToken => inner.exchange_id_token(client, request, revision, now).await,
+            SubjectTokenType::IdToken => {
+                inner.exchange_id_token(client, request, revision, now).await
+            }
             SubjectTokenType::AccessToken => {
                 inner.exchange_access_token(client, request, revision, now).await
             }
@@ -108,8 +110,10 @@ impl Inner {
         let token = request.subject_token.reveal();
         let issuer = unverified_issuer(token).ok_or(NotExchanged::SubjectToken("malformed"))?;
         let found = self.provider_of_issuer(client, &issuer).await?;
-        let provider = found.ok_or(NotExchanged::SubjectToken("from nobody that the client may bring"))?;
-        check_audience(&request.wanted.audience, &known.client).map_err(|_| NotExchanged::Audience)?;
+        let provider =
+            found.ok_or(NotExchanged::SubjectToken("from nobody that the client may bring"))?;
+        check_audience(&request.wanted.audience, &known.client)
+            .map_err(|_| NotExchanged::Audience)?;
         let verified = self.verify_id_token(&provider, token, now).await?;
         let tenant = provider.provider.resolve_tenant(&verified.identity);
         let tenant = tenant.map_err(|_| NotExchanged::SubjectToken("of nobody's tenant"))?;
@@ -224,7 +228,9 @@ impl Inner {
         let may = known.client.exchange.access_tokens
             && (parent.client_id == known.client.id || of_its_audience());
         if !may || !self.is_active(&parent, now).await? {
-            return Err(NotExchanged::SubjectToken("inactive, or not one that the client may bring"));
+            return Err(NotExchanged::SubjectToken(
+                "inactive, or not one that the client may bring",
+            ));
         }
         if parent.ancestors.len() >= EXCHANGE_DEPTH {
             return Err(NotExchanged::SubjectToken("exchanged too often"));
@@ -238,7 +244,8 @@ impl Inner {
         };
         let at = self.log_position(&parent.sid);
         let found = self.tokens.find(&parent.sid, at, now).await.map_err(Unavailable::from)?;
-        let (mut session, _) = found.ok_or(NotExchanged::SubjectToken("of a session that is over"))?;
+        let (mut session, _) =
+            found.ok_or(NotExchanged::SubjectToken("of a session that is over"))?;
         let unreadable = NotExchanged::SubjectToken("unreadable");
         let details = serde_json::from_str(parent.authorization_details.get());
         let vocabulary = self.catalog.vocabulary();

@@ -40,7 +40,7 @@ impl Service {
         let now = inner.clock.now();
         inner.revision().map_err(Unavailable::from)?;
         if let Some(claims) = inner.verify_access_token(token) {
-            let may = may_introspect(known, &claims, &inner.issuer);
+            let may = may_introspect(known, &claims);
             if !may || !inner.is_active(&claims, now).await? {
                 return Ok(Introspection::Inactive);
             }
@@ -56,12 +56,8 @@ impl Service {
 }
 
 /// A client may check the tokens of the audiences that it declares, and its own.
-fn may_introspect(known: &KnownClient, claims: &AccessClaims, issuer: &str) -> bool {
-    let declared = |audience: &str| {
-        known.client.introspects.contains(audience)
-            // The deployment may call the issuer by this name, before it knows its address.
-            || (audience == issuer && known.client.introspects.contains("issuer"))
-    };
+fn may_introspect(known: &KnownClient, claims: &AccessClaims) -> bool {
+    let declared = |audience: &str| known.client.introspects.contains(audience);
     claims.client_id == known.client.id || claims.aud.iter().any(declared)
 }
 

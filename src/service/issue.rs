@@ -176,7 +176,9 @@ impl Inner {
             added: grant.claims.clone(),
         };
         let access_token = match known.client.token_format {
-            TokenFormat::Jwt => self.keys.sign(known.client.algorithm, ACCESS_TOKEN_TYPE, &claims)?,
+            TokenFormat::Jwt => {
+                self.keys.sign(known.client.algorithm, ACCESS_TOKEN_TYPE, &claims)?
+            }
             TokenFormat::Opaque => self.keys.seal_opaque(&claims)?,
         };
         Ok(Issued {

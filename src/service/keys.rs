@@ -37,9 +37,10 @@ fn make(sealing: &SealingKey) -> Result<NewKeys, KeyError> {
 }
 
 fn open(stored: &StoredKeys, sealing: &SealingKey) -> Result<KeyRing, KeyError> {
-    let signing = stored.signing.iter().map(|(algorithm, sealed)| {
-        SigningKey::parse(*algorithm, &sealing.open(SIGNING, sealed)?)
-    });
+    let signing = stored
+        .signing
+        .iter()
+        .map(|(algorithm, sealed)| SigningKey::parse(*algorithm, &sealing.open(SIGNING, sealed)?));
     let derivation = stored.derivation.iter().map(|(id, sealed)| {
         let bytes: Secret<Vec<u8>> = sealing.open(DERIVATION, sealed)?;
         DerivationKey::parse(*id, &bytes)

@@ -15,7 +15,7 @@ use crate::domain::token::Audience;
 use crate::service::authorize::{
     LoginState, NotAuthorized, ReplyTo, Step, Unanswerable, log_upstream, upstream_problem,
 };
-use crate::service::issue::{Claimant, NotIssued, seconds_until};
+use crate::service::issue::{Claimant, NotIssued};
 use crate::service::{Inner, Service, Unavailable};
 use crate::signing::{self, random_text};
 use crate::token_store::OneTime;
@@ -163,7 +163,10 @@ impl Service {
         let subject = Subject::from_identity(&identity, &known.provider.keep_claims);
         let subject = subject.map_err(|reason| {
             tracing::warn!(%provider, %reason, "a sign-in was refused");
-            refused(ProtocolError::new(ErrorCode::ServerError, "the account's claims are too large"))
+            refused(ProtocolError::new(
+                ErrorCode::ServerError,
+                "the account's claims are too large",
+            ))
         })?;
         inner.sign_in(login, &identity, subject, tenant, now).await
     }
@@ -215,7 +218,8 @@ impl Inner {
             Err(NotIssued::Unavailable(error)) => return Err(error.into()),
             Err(reason) => {
                 tracing::info!(subject = %subject.id, %tenant, %reason, "a sign-in was refused");
-                let event = record(EventKind::SignInRefused, json!({ "reason": reason.to_string() }));
+                let event =
+                    record(EventKind::SignInRefused, json!({ "reason": reason.to_string() }));
                 self.record(event).await?;
                 return Err(refused(refusal(&reason)));
             }
@@ -252,7 +256,8 @@ impl Inner {
         let bytes = serde_json::to_vec(&grant).map_err(|_| signing::KeyError::Library);
         let bytes = bytes.map_err(Unavailable::from)?;
         let expires = now + TimeDelta::seconds(i64::from(known.client.lifetimes.code));
-        let put = self.tokens.put(OneTime::Code, &Digest::of(code.reveal()), &bytes, expires, now);
+        let key = Digest::of(code.reveal());
+        let put = self.tokens.put(OneTime::Code, &key, &bytes, expires, now);
         put.await.map_err(Unavailable::from)?;
         Ok(SignedIn { to, code })
     }

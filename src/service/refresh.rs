@@ -97,17 +97,14 @@ impl Inner {
         let offer = Offer { generation: claims.generation, grace };
         let at = self.log_position(&claims.session);
         let found = self.tokens.refresh(&claims.session, &offer, at, now).await;
-        let (session, refreshed, current) = match found.map_err(Unavailable::from)? {
-            Some((session, refreshed, current)) => (session, refreshed, current),
-            None => return Err(NotRefreshed::Invalid("unknown session")),
-        };
+        let found = found.map_err(Unavailable::from)?;
+        let (session, state, refreshed) = found.ok_or(NotRefreshed::Invalid("unknown session"))?;
         // The log decides, whatever the store says; the endings of this very moment included.
         if self.catalog.revocations().ends_session(&session) {
             return Err(NotRefreshed::Invalid("revoked session"));
         }
         match refreshed {
-            Refreshed::Rotated(state) => Ok((session, state.generation)),
-            Refreshed::Repeated(_) => Ok((session, current)),
+            Refreshed::Rotated(_) | Refreshed::Repeated(_) => Ok((session, state.generation)),
             Refreshed::Expired => Err(NotRefreshed::Invalid("expired session")),
             Refreshed::Replayed(replay) => {
                 self.end_replayed_session(&session, replay, now).await?;

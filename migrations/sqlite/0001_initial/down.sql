@@ -7,6 +7,7 @@ DROP TABLE ended_sessions;
 DROP TABLE subjects;
 DROP TABLE template_versions;
 DROP TABLE roles;
+DROP TABLE client_origins;
 DROP TABLE clients;
 DROP TABLE provider_domains;
 DROP TABLE provider_tenants;

@@ -35,6 +35,13 @@ CREATE TABLE clients (
     document TEXT NOT NULL
 );
 
+CREATE TABLE client_origins (
+    client_id TEXT NOT NULL REFERENCES clients (id) ON DELETE CASCADE,
+    origin TEXT NOT NULL,
+    PRIMARY KEY (client_id, origin)
+);
+CREATE INDEX client_origins_by_origin ON client_origins (origin);
+
 -- Whether a role may cross tenants stands beside its template, never in it.
 CREATE TABLE roles (
     role TEXT PRIMARY KEY NOT NULL,

@@ -47,7 +47,7 @@ async function post(path, form) {
 
 function explain(error) {
   switch (error) {
-    case 'access_denied': return 'The sign-in worked, but nothing was granted: no role of this person opens anything here. Ask your administrator for a role.';
+    case 'access_denied': return 'The server gave no token. Usually that is because none of your roles opens anything here: ask your administrator for a role.';
     case 'invalid_grant': return 'The server no longer accepts this: it is used up, expired or revoked. Sign in again.';
     case 'login_required': return 'The provider wants you to sign in again.';
     case 'temporarily_unavailable':
@@ -101,12 +101,18 @@ async function finishSignIn(answer) {
   if (person.iss !== ISSUER || !audience.includes(CLIENT_ID) || person.nonce !== attempt.nonce || person.exp <= now()) {
     throw new Refused('The ID token is not the one that was asked for.');
   }
-  return { person: { name: person.name, email: person.email }, tokens };
+  return { person: { name: person.name, email: person.email }, ...kept(tokens) };
+}
+
+/** What this app keeps of an answer of the token endpoint. */
+function kept(tokens) {
+  return { access: tokens.access_token, refresh: tokens.refresh_token, lifetime: tokens.expires_in, permissions: tokens.authorization_details };
 }
 
 async function refresh(session) {
-  const tokens = await post('/oauth2/token', { grant_type: 'refresh_token', refresh_token: session.tokens.refresh_token, client_id: CLIENT_ID });
-  session.tokens = { ...session.tokens, ...tokens };
+  const tokens = await post('/oauth2/token', { grant_type: 'refresh_token', refresh_token: session.refresh, client_id: CLIENT_ID });
+  // Every refresh hands out the next refresh token; the one that was used is superseded.
+  Object.assign(session, kept(tokens));
   store.write('session', session);
 }
 
@@ -130,22 +136,22 @@ const VERBS = {
   rolemint: { view: 'View', manage: 'Manage' },
 };
 
-/** A selector as [what follows "thing", its text]; null stands for all. */
+/** A selector: exactly one text, all texts with a prefix, or all. */
 function selector(value) {
   if (typeof value === 'string') return { kind: 'exact', text: value };
   const [name, text] = Object.entries(value ?? {})[0] ?? [];
   if (name === 'all' && text === true) return { kind: 'all' };
   if (name?.endsWith('Prefix')) return { kind: 'prefix', text };
-  return { kind: 'exact', text: text ?? '?' };
+  return { kind: 'exact', text: String(text) };
 }
 
 const code = (text) => Object.assign(document.createElement('code'), { textContent: text });
 
 /** Pieces of a sentence, for example ["items of ", <code>, …]. */
-function named(one, many, value, word = 'name') {
+function named(one, many, value) {
   const { kind, text } = selector(value);
   if (kind === 'all') return [`every ${one}`];
-  if (kind === 'prefix') return [`${many} whose ${word} begins with `, code(text)];
+  if (kind === 'prefix') return [`${many} whose name begins with `, code(text)];
   return [`${one} `, code(text)];
 }
 
@@ -154,11 +160,10 @@ function sentence(permission) {
   const verb = VERBS[type]?.[role];
   const place = () => [' of ', ...named('cache', 'caches', permission.cache)];
   if (verb && type === 'cache') {
-    const item = selector(permission.item);
-    const of = [' of ', ...named('cache', 'caches', permission.cache)];
-    if (item.kind === 'all') return [`${verb} every item`, ...of];
-    if (item.kind === 'prefix') return [`${verb} items`, ...of, ' whose key begins with ', code(item.text)];
-    return [`${verb} item `, code(item.text), ...of];
+    const { kind, text } = selector(permission.item);
+    if (kind === 'all') return [`${verb} every item`, ...place()];
+    if (kind === 'prefix') return [`${verb} items`, ...place(), ' whose key begins with ', code(text)];
+    return [`${verb} item `, code(text), ...place()];
   }
   if (verb && type === 'topic') return [`${verb} `, ...named('topic', 'topics', permission.topic), ...place()];
   if (verb && type === 'function') return [`${verb} `, ...named('function', 'functions', permission.func), ...place()];
@@ -218,10 +223,9 @@ function refused(error) {
 
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString();
 
-function showTokens({ person, tokens }) {
+function showTokens({ person, access, lifetime, permissions }) {
   // An application need not look into its access token; this one does, to show what is in it.
-  const claims = claimsOf(tokens.access_token);
-  const permissions = tokens.authorization_details ?? claims.authorization_details ?? [];
+  const claims = claimsOf(access);
   write('name', person.name ?? '');
   write('email', person.email ?? '');
   write('tenant', claims.tenant);
@@ -233,7 +237,7 @@ function showTokens({ person, tokens }) {
     line.append(...sentence(permission));
     return line;
   }));
-  view.querySelector('[data-part="progress"]').max = tokens.expires_in;
+  view.querySelector('[data-part="progress"]').max = lifetime;
   write('until', `at ${clock(claims.exp)}`);
   return claims;
 }
@@ -253,7 +257,7 @@ function signedIn(session) {
   const timer = setInterval(tick, 250);
   tick();
 
-  const token = () => session.tokens.access_token;
+  const token = () => session.access;
   const other = claims.tenant === 'globex' ? 'acme:7' : 'globex:7';
   write('own-key', `Item ${claims.tenant}:7 of ${CACHE}.`);
   write('other-key', `Item ${other} of ${CACHE}.`);
@@ -262,7 +266,7 @@ function signedIn(session) {
     await refresh(session);
     claims = showTokens(session);
     tick();
-    say(item('refresh-result'), `A new token, with the permissions as they are now.`);
+    say(item('refresh-result'), 'A new token, with the permissions as they are now.');
   });
   on(item('check'), async () => {
     const answer = await check(token());
@@ -277,8 +281,11 @@ function signedIn(session) {
   reading('own-item', `${claims.tenant}:7`);
   reading('other-tenant', other);
   on(item('sign-out'), async () => {
-    await post('/oauth2/revoke', { token: session.tokens.refresh_token, token_type_hint: 'refresh_token', client_id: CLIENT_ID });
+    await post('/oauth2/revoke', { token: session.refresh, token_type_hint: 'refresh_token', client_id: CLIENT_ID });
     store.remove('session');
+    clearInterval(timer);
+    write('until', 'ended before its time');
+    view.querySelector('[data-part="clock"]').classList.add('over');
     say(item('sign-out-result'), 'Signed out: the session has ended, and every token of it.');
     item('sign-in').hidden = false;
     for (const id of ['refresh', 'sign-out']) {

@@ -37,21 +37,18 @@ fn authenticate(
     authorization: Option<&str>,
     form: &Parameters,
 ) -> Result<&'static Application, TokenError> {
-    let (id, secret) = match authorization {
-        Some(header) => {
-            if form.find("client_secret").is_some() {
-                return Err(refuse("invalid_request", "more than one client authentication"));
-            }
-            let (id, secret) = basic(header).ok_or(invalid_client("malformed credentials"))?;
-            if form.find("client_id").is_some_and(|other| other != id) {
-                return Err(refuse("invalid_request", "client_id differs from the credentials"));
-            }
-            (id, Some(secret))
+    let (id, secret) = if let Some(header) = authorization {
+        if form.find("client_secret").is_some() {
+            return Err(refuse("invalid_request", "more than one client authentication"));
         }
-        None => {
-            let id = form.find("client_id").ok_or(invalid_client("no client authentication"))?;
-            (id.to_owned(), form.find("client_secret").map(str::to_owned))
+        let (id, secret) = basic(header).ok_or(invalid_client("malformed credentials"))?;
+        if form.find("client_id").is_some_and(|other| other != id) {
+            return Err(refuse("invalid_request", "client_id differs from the credentials"));
         }
+        (id, Some(secret))
+    } else {
+        let id = form.find("client_id").ok_or(invalid_client("no client authentication"))?;
+        (id.to_owned(), form.find("client_secret").map(str::to_owned))
     };
     Application::find(&id)
         .filter(|application| application.is_proved_by(secret.as_deref()))

@@ -117,7 +117,7 @@ mod tests {
             let (_, headers, html) = parts(response);
             let find = |name: &str| {
                 let found = headers.iter().find(|(n, _)| n == name);
-                found.map(|(_, value)| value.as_str()).unwrap_or_else(|| panic!("{name}"))
+                found.map(|(_, value)| value.as_str()).unwrap()
             };
             let policy = find("content-security-policy");
             assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
