@@ -29,7 +29,8 @@ const JOBS_BETWEEN_CHECKPOINTS: usize = 2_000;
 const LONG_LOG: i32 = 16_384;
 /// Rows that are looked at for each job, in each table. What lies around as garbage is then about a
 /// fourth of what lives, however fast rows come and go.
-const SWEPT_PER_JOB: i64 = 4;
+const SWEPT_PER_JOB: usize = 4;
+const JOBS_BETWEEN_SWEEPS: usize = 64;
 
 mod schema {
     diesel::table! {
@@ -177,7 +178,8 @@ impl Tokens {
             connection,
             path: path.map(Path::to_owned),
             checkpointer,
-            unchecked: 0,
+            uncopied: 0,
+            unswept: 0,
             swept: [0, 0],
         };
         threads.push(spawn("tokens-writer", move || writer.run(&receiver))?);
@@ -278,8 +280,10 @@ struct Writer {
     path: Option<PathBuf>,
     checkpointer: Option<Checkpointer>,
     /// Jobs since the log was last copied.
-    unchecked: usize,
-    /// The rows up to which the tables have been swept.
+    uncopied: usize,
+    /// Jobs since the tables were last swept.
+    unswept: usize,
+    /// The rows up to which they have been.
     swept: [i64; 2],
 }
 
@@ -307,13 +311,17 @@ impl Writer {
     }
 
     fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> anyhow::Result<()> {
-        let Self { connection, swept, .. } = self;
+        let Self { connection, swept, unswept, .. } = self;
+        *unswept = unswept.saturating_add(batch.len());
         connection.immediate_transaction(|connection| {
             for job in &mut *batch {
                 job.run(&mut Rows(connection))?;
             }
-            if let Some(now) = batch.iter().filter_map(|job| job.now()).max() {
-                let rows = i64::try_from(batch.len())?.saturating_mul(SWEPT_PER_JOB);
+            let now = batch.iter().filter_map(|job| job.now()).max();
+            let now = now.filter(|_| *unswept >= JOBS_BETWEEN_SWEEPS);
+            if let Some(now) = now {
+                let rows = i64::try_from(unswept.saturating_mul(SWEPT_PER_JOB))?;
+                *unswept = 0;
                 for (table, swept) in ["sessions", "one_time"].into_iter().zip(swept) {
                     *swept = sweep(connection, table, *swept, rows, now)?;
                 }
@@ -333,14 +341,14 @@ impl Writer {
 
     fn checkpoint(&mut self, jobs: usize) {
         let Some(checkpointer) = &self.checkpointer else { return };
-        self.unchecked = self.unchecked.saturating_add(jobs);
+        self.uncopied = self.uncopied.saturating_add(jobs);
         if checkpointer.long_log.swap(false, Ordering::Relaxed) {
             // What is left to copy is little. Done here, nothing is added meanwhile, and the next
             // transaction finds the whole log copied and begins it anew.
-            self.unchecked = 0;
+            self.uncopied = 0;
             log_length(&mut self.connection);
-        } else if self.unchecked >= JOBS_BETWEEN_CHECKPOINTS {
-            self.unchecked = 0;
+        } else if self.uncopied >= JOBS_BETWEEN_CHECKPOINTS {
+            self.uncopied = 0;
             // One that is under way already will do.
             checkpointer.wake.try_send(()).ok();
         }
@@ -380,7 +388,9 @@ fn log_length(connection: &mut SqliteConnection) -> i32 {
 }
 
 #[derive(QueryableByName)]
-struct Upper {
+struct Stretch {
+    #[diesel(sql_type = BigInt)]
+    rows: i64,
     #[diesel(sql_type = Nullable<BigInt>)]
     upper: Option<i64>,
 }
@@ -393,14 +403,14 @@ fn sweep(
     rows: i64,
     now: i64,
 ) -> anyhow::Result<i64> {
-    let upper: Upper = diesel::sql_query(format!(
-        "SELECT max(rowid) AS upper FROM \
+    let stretch: Stretch = diesel::sql_query(format!(
+        "SELECT count(*) AS \"rows\", max(rowid) AS upper FROM \
          (SELECT rowid FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?)"
     ))
     .bind::<BigInt, _>(from)
     .bind::<BigInt, _>(rows)
     .get_result(connection)?;
-    let Some(upper) = upper.upper else { return Ok(0) };
+    let Some(upper) = stretch.upper else { return Ok(0) };
     diesel::sql_query(format!(
         "DELETE FROM {table} WHERE rowid > ? AND rowid <= ? AND collect_at <= ?"
     ))
@@ -408,7 +418,8 @@ fn sweep(
     .bind::<BigInt, _>(upper)
     .bind::<BigInt, _>(now)
     .execute(connection)?;
-    Ok(upper)
+    // At the end it begins anew: waiting there for the next row, it would follow the new ones forever.
+    Ok(if stretch.rows < rows { 0 } else { upper })
 }
 
 fn connect(path: Option<&Path>) -> anyhow::Result<SqliteConnection> {

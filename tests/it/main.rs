@@ -12,3 +12,4 @@ mod harness;
 mod restart;
 mod servers;
 mod sign_in;
+mod token_store;

@@ -12,6 +12,7 @@ pub(crate) mod node;
 pub(crate) mod process;
 pub(crate) mod secrets;
 pub(crate) mod servers;
+pub(crate) mod world;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};

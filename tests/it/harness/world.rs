@@ -1,6 +1,6 @@
 //! Rolemint inside the test's own process: a real server on a real port, with a clock that the test moves.
 
-use rolemint::app::{self, Running};
+use rolemint::app::{self, Options, Running};
 use rolemint::clock::Clock;
 use rolemint::config::Config;
 
@@ -32,7 +32,7 @@ impl SetUp for World {
         let deployment = Deployment::of(&provider).introspecting(&binary.issuer);
         binary.apply(&deployment).success();
         let issuer = binary.issuer.clone();
-        let clock = Clock::manual();
+        let clock = Clock::manual(Clock::System.now());
         let mut world = Self { issuer, clock, provider, deployment, running: None, binary };
         world.start().await;
         world
@@ -41,14 +41,16 @@ impl SetUp for World {
 
 impl World {
     pub(crate) async fn start(&mut self) {
-        let config: Config = self.binary.configuration.to_string().parse().unwrap();
-        let running = app::start(config, self.clock.clone()).await.unwrap();
+        let configuration = self.binary.configure();
+        let config = Config::load(Some(&configuration), std::iter::empty()).unwrap();
+        let options = Options { clock: self.clock.clone(), extra_routes: None, listener: None };
+        let running = app::start(config, options).await.unwrap();
         assert_eq!(format!("http://{}", running.address()), self.issuer);
         self.running = Some(running);
     }
 
     pub(crate) async fn stop(&mut self) {
-        self.running.take().unwrap().stop().await;
+        self.running.take().unwrap().stop().await.unwrap();
     }
 
     pub(crate) fn browser(&self) -> Browser {
