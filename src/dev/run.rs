@@ -53,6 +53,8 @@ pub async fn run(options: DevOptions) -> anyhow::Result<()> {
     let extra_routes: Option<app::ExtraRoutes> = Some(Arc::new(routes));
     let options = app::Options { clock, extra_routes, listener: Some(server_listener) };
     let mut server = app::start(config, options).await?;
+    // Tests and scripts wait for this line, as for that of `serve`.
+    tracing::info!("listening on http://{}", server.address());
     let printed = banner::text(port, provider_port)?;
     std::io::stdout().lock().write_all(printed.as_bytes())?;
     tokio::select! {

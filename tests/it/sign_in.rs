@@ -185,14 +185,16 @@ async fn the_id_token_of_a_sign_in_elsewhere_is_exchanged(served: Served) {
     assert_same_permissions(&cut, &narrower);
     assert!(cut["expires_in"].as_u64() <= exchanged["expires_in"].as_u64());
 
-    // What was given up is gone.
+    // What was given up is gone, and asking for it is an error.
     let parameters = json!({
         "subject_token": cut["access_token"],
         "subject_token_type": ACCESS_TOKEN,
         "authorization_details": exchanged["authorization_details"].to_string(),
     });
-    let again = node::client(exchange(&served, &parameters)).await["tokens"].clone();
-    assert_same_permissions(&again, &narrower);
+    let mut wider = exchange(&served, &parameters);
+    wider["expect_error"] = json!(true);
+    let refused = node::client(wider).await;
+    assert_eq!(refused["error"]["error"], "invalid_authorization_details", "{refused}");
 }
 
 /// The `type` under which a token answer holds a permission.
