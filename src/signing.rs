@@ -77,7 +77,7 @@ impl SealingKey {
 
     pub fn open(&self, purpose: &str, sealed: &str) -> Result<Secret<Vec<u8>>, KeyError> {
         let bytes = BASE64URL_NOPAD.decode(sealed.as_bytes()).map_err(|_| KeyError::Sealed)?;
-        let opened = open(&self.cipher()?, purpose.as_bytes(), bytes);
+        let opened = open(&self.cipher()?, purpose.as_bytes(), &bytes);
         opened.map(Secret::new).ok_or(KeyError::Sealed)
     }
 }
@@ -92,7 +92,7 @@ fn seal(key: &RandomizedNonceKey, bound: &[u8], plaintext: &[u8]) -> Result<Vec<
     Ok(sealed)
 }
 
-fn open(key: &RandomizedNonceKey, bound: &[u8], sealed: Vec<u8>) -> Option<Vec<u8>> {
+fn open(key: &RandomizedNonceKey, bound: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE_LEN>()?;
     let nonce = Nonce::assume_unique_for_key(*nonce);
     let mut buffer = ciphertext.to_vec();
@@ -422,7 +422,7 @@ impl KeyRing {
             .and_then(parse_opaque)
             .ok_or(NotOurs)?;
         let key = self.derivation.get(&id).ok_or(NotOurs)?;
-        open(&key.opaque, b"opaque access token", sealed).ok_or(NotOurs)
+        open(&key.opaque, b"opaque access token", &sealed).ok_or(NotOurs)
     }
 }
 

@@ -199,7 +199,7 @@ fn stores_are_told_by_their_urls() {
     let database = |url: &str| read(GOOD, &[("ROLEMINT_DATABASE__URL", url)]);
     let path = |url: &str| match database(url).unwrap().database.url {
         DatabaseUrl::Sqlite(path) => path.display().to_string(),
-        other => panic!("{other:?}"),
+        DatabaseUrl::Postgres(_) => panic!("PostgreSQL"),
     };
     assert_eq!(path("sqlite:a.db"), "a.db");
     assert_eq!(path("sqlite:/var/a.db"), "/var/a.db");

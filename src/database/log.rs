@@ -9,7 +9,7 @@ use crate::database::{
 };
 use crate::domain::Time;
 use crate::domain::client::Lifetimes;
-use crate::domain::ids::SessionId;
+use crate::domain::ids::{SessionId, TenantId};
 use crate::domain::revocation::{NewRevocation, Revocation, RevocationTarget};
 use chrono::TimeDelta;
 use diesel::dsl::max;
@@ -106,7 +106,7 @@ pub fn append_revocation(
         .values((
             revocations::position.eq(position),
             revocations::target.eq(to_json(&revocation.target)?),
-            revocations::tenant_id.eq(revocation.tenant.as_ref().map(|t| t.as_str())),
+            revocations::tenant_id.eq(revocation.tenant.as_ref().map(TenantId::as_str)),
             revocations::session_id.eq(session.map(ToString::to_string)),
             revocations::bucket.eq(session.map(|session| i32::from(session.bucket()))),
             revocations::at.eq(to_millis(at)),

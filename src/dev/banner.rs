@@ -23,7 +23,6 @@ pub(crate) fn text(port: u16, provider_port: u16) -> Result<String, KeyError> {
         .append_pair("state", "curl")
         .append_pair("code_challenge", &BASE64URL_NOPAD.encode(&Sha256::digest(verifier)))
         .append_pair("code_challenge_method", "S256")
-        .append_pair("login_hint", "dana@acme.example")
         .finish();
     Ok(format!(
         r#"

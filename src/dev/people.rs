@@ -11,8 +11,6 @@ pub(crate) struct Person {
     pub(crate) roles: &'static [&'static str],
     /// Who that is, for whoever looks at the sign-in page.
     pub(crate) about: &'static str,
-    /// Staff of the platform, who sign in through an entry of their own.
-    pub(crate) staff: bool,
 }
 
 pub(crate) static PEOPLE: [Person; 5] = [
@@ -22,7 +20,6 @@ pub(crate) static PEOPLE: [Person; 5] = [
         subject: "4c1d7b52-0b5e-4bb0-9d0e-3f6a2f1f7a11",
         roles: &["data-entry"],
         about: "Enters data at Acme",
-        staff: false,
     },
     Person {
         username: "ada@acme.example",
@@ -30,7 +27,6 @@ pub(crate) static PEOPLE: [Person; 5] = [
         subject: "b0a7c9f4-5a52-4f0c-8d39-74c8e02b6d52",
         roles: &["admin"],
         about: "Administers Acme",
-        staff: false,
     },
     Person {
         username: "gil@globex.example",
@@ -38,7 +34,6 @@ pub(crate) static PEOPLE: [Person; 5] = [
         subject: "e83f2a60-96d1-4c57-a1f4-0d2b9c6e5f93",
         roles: &["data-entry"],
         about: "Enters data at Globex, another tenant",
-        staff: false,
     },
     Person {
         username: "nora@acme.example",
@@ -46,7 +41,6 @@ pub(crate) static PEOPLE: [Person; 5] = [
         subject: "1f9e4d3b-7c28-4e66-b5aa-c3d7e8f90a24",
         roles: &[],
         about: "Works at Acme, has no role: is refused",
-        staff: false,
     },
     Person {
         username: "root@platform.example",
@@ -54,7 +48,6 @@ pub(crate) static PEOPLE: [Person; 5] = [
         subject: "97d5a8e1-2b4f-4a0d-8c63-5e1f0b7d3c85",
         roles: &["platform-admin"],
         about: "Runs the platform for all tenants",
-        staff: true,
     },
 ];
 

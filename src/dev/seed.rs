@@ -2,7 +2,6 @@
 
 use crate::dev::demo::BACKEND_SECRET;
 use crate::dev::provider::application::ELSEWHERE_ID;
-use crate::dev::provider::application::PLATFORM_ID;
 use crate::dev::provider::application::SERVER_ID;
 use crate::dev::provider::application::SERVER_SECRET;
 use std::io;
@@ -18,7 +17,6 @@ pub(crate) fn deployment(port: u16, provider_port: u16) -> String {
         ("port", port.as_str()),
         ("provider_port", &provider_port),
         ("server_id", SERVER_ID),
-        ("platform_id", PLATFORM_ID),
         ("elsewhere_id", ELSEWHERE_ID),
         ("server_secret", SERVER_SECRET),
         ("backend_secret", BACKEND_SECRET),
@@ -80,7 +78,6 @@ mod tests {
                 providers.iter().filter(|p| p["tenants"]["table"].get(&domain).is_some());
             let home = homes.next().unwrap();
             assert!(homes.next().is_none(), "{domain} leads to one provider");
-            assert_eq!(home["id"].as_str() == Some("demo-platform"), person.staff);
             for role in person.roles {
                 let mut mappings = home["mappings"].as_array().unwrap().iter();
                 assert!(mappings.any(|rule| rule["contains"].as_str() == Some(role)), "{role}");

@@ -77,6 +77,7 @@ impl ProtocolError {
 }
 
 /// The parameters as they came, empty ones left out.
+#[expect(clippy::struct_excessive_bools, reason = "each says that a parameter is there")]
 #[derive(Clone, Debug, Default)]
 pub struct RawAuthorization {
     pub response_type: Option<String>,

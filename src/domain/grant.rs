@@ -215,3 +215,223 @@ fn bound_by_request(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn vocabulary() -> Vocabulary {
+        toml::from_str(include_str!("../../templates/resources.toml")).unwrap()
+    }
+    fn tenant(id: &str) -> Tenant {
+        serde_json::from_value(json!({ "id": id, "name": id })).unwrap()
+    }
+    fn client() -> Client {
+        let client = json!({
+            "id": "web", "name": "Web", "authentication": { "method": "none" },
+            "grants": ["authorization_code"],
+        });
+        serde_json::from_value(client).unwrap()
+    }
+    fn subject() -> Subject {
+        let provider = "demo".parse().unwrap();
+        let id = crate::domain::ids::SubjectId::person(&provider, "dana");
+        Subject { id, provider, claims: Map::new() }
+    }
+
+    /// What the decision on one role's template is, with everything else at its plainest.
+    struct Case {
+        vocabulary: Vocabulary,
+        tenant: Tenant,
+        client: Client,
+        subject: Subject,
+        role: Role,
+        template: RoleTemplate,
+        crosses_tenants: bool,
+    }
+
+    impl Case {
+        fn of(source: &str) -> Self {
+            let vocabulary = vocabulary();
+            Self {
+                template: RoleTemplate::compile(source, &vocabulary, false).unwrap(),
+                vocabulary,
+                tenant: tenant("acme"),
+                client: client(),
+                subject: subject(),
+                role: "data-entry".parse().unwrap(),
+                crosses_tenants: false,
+            }
+        }
+        fn seed() -> Self {
+            Self::of(include_str!("../../templates/roles/data-entry.json"))
+        }
+        fn decide(
+            &self,
+            request: &TokenRequest<'_>,
+            parent: Option<Parent<'_>>,
+        ) -> Result<Grant, Denied> {
+            self.decide_for(request, parent, None, 3600)
+        }
+        fn decide_for(
+            &self,
+            request: &TokenRequest<'_>,
+            parent: Option<Parent<'_>>,
+            ceiling: Option<&RoleTemplate>,
+            session_lives: u32,
+        ) -> Result<Grant, Denied> {
+            let role = RoleFacts {
+                role: &self.role,
+                template: &self.template,
+                version: "data-entry@1",
+                crosses_tenants: self.crosses_tenants,
+            };
+            let facts = Facts {
+                tenant: &self.tenant,
+                client: &self.client,
+                ceiling,
+                subject: &self.subject,
+                roles: &[role],
+                parent,
+                vocabulary: &self.vocabulary,
+                session_lives,
+            };
+            decide(&facts, request)
+        }
+        fn permissions(&self, json: &Value) -> PermissionSet {
+            PermissionSet::parse(json, &self.vocabulary).unwrap()
+        }
+    }
+
+    const EVERYTHING: TokenRequest<'_> = TokenRequest { scope: None, details: None, exact: false };
+
+    fn read_items() -> Value {
+        json!([{ "role": "readonly", "cache": "calendar-events", "item": { "keyPrefix": "acme:" } }])
+    }
+
+    #[test]
+    fn the_seeds_data_entry_clerk_gets_two_permissions_for_fifteen_minutes() {
+        let case = Case::seed();
+        let grant = case.decide(&EVERYTHING, None).unwrap();
+        assert_eq!((grant.permissions.len(), grant.expires_in), (2, 900));
+        assert_eq!(grant.templates, ["data-entry@1"]);
+        let short = case.decide_for(&EVERYTHING, None, None, 60).unwrap();
+        assert_eq!(short.expires_in, 60, "never past the session's end");
+        assert_eq!(case.decide_for(&EVERYTHING, None, None, 0), Err(Denied::Nothing));
+    }
+
+    #[test]
+    fn who_is_suspended_or_has_no_role_gets_nothing() {
+        let mut case = Case::seed();
+        case.tenant.status = Status::Suspended;
+        assert!(matches!(case.decide(&EVERYTHING, None), Err(Denied::TenantSuspended(_))));
+        let mut case = Case::seed();
+        case.client.status = Status::Suspended;
+        assert_eq!(case.decide(&EVERYTHING, None), Err(Denied::ClientSuspended));
+        let mut case = Case::seed();
+        case.client.providers = Some(["other".parse().unwrap()].into());
+        assert_eq!(case.decide(&EVERYTHING, None), Err(Denied::ProviderNotAllowed));
+        let case = Case::seed();
+        let facts = Facts {
+            tenant: &case.tenant,
+            client: &case.client,
+            ceiling: None,
+            subject: &case.subject,
+            roles: &[],
+            parent: None,
+            vocabulary: &case.vocabulary,
+            session_lives: 3600,
+        };
+        assert_eq!(decide(&facts, &EVERYTHING), Err(Denied::NoRole));
+    }
+
+    #[test]
+    fn a_role_that_crosses_tenants_is_for_the_platform_only() {
+        let source = include_str!("../../templates/roles/platform-admin.json");
+        let mut case = Case::seed();
+        case.template = RoleTemplate::compile(source, &case.vocabulary, true).unwrap();
+        case.crosses_tenants = true;
+        assert!(matches!(case.decide(&EVERYTHING, None), Err(Denied::CrossesTenants(..))));
+        case.tenant = tenant("platform");
+        assert!(case.decide(&EVERYTHING, None).is_ok());
+        // The mark stands beside the template: without it the same template leaves its tenant.
+        case.crosses_tenants = false;
+        assert!(matches!(case.decide(&EVERYTHING, None), Err(Denied::OutsideTenant(..))));
+    }
+
+    #[test]
+    fn the_clients_ceiling_is_the_most_that_there_is() {
+        let case = Case::seed();
+        let ceiling = |source: &str| RoleTemplate::compile(source, &case.vocabulary, true).unwrap();
+        let only_reading = ceiling(
+            r#"{"permissions": [{"role": "readonly", "cache": "calendar-events", "item": {"keyPrefix": "{{tenant.id}}:"}}]}"#,
+        );
+        let grant = case.decide_for(&EVERYTHING, None, Some(&only_reading), 3600).unwrap();
+        assert_eq!(grant.permissions, case.permissions(&read_items()));
+        let something_else = ceiling(
+            r#"{"permissions": [{"role": "readonly", "cache": "other", "item": {"keyPrefix": "{{tenant.id}}:"}}]}"#,
+        );
+        let nothing = case.decide_for(&EVERYTHING, None, Some(&something_else), 3600);
+        assert_eq!(nothing, Err(Denied::Nothing), "empty is an error, never everything");
+    }
+
+    #[test]
+    fn a_request_narrows_and_an_exact_one_may_not_ask_for_more() {
+        let case = Case::seed();
+        let narrower = read_items();
+        let request = TokenRequest { details: Some(&narrower), exact: true, ..EVERYTHING };
+        assert_eq!(case.decide(&request, None).unwrap().permissions, case.permissions(&narrower));
+        for wider in [
+            json!([{ "role": "readonly", "cache": "calendar-events", "item": { "keyPrefix": "acme" } }]),
+            json!([{ "role": "readonly", "cache": "calendar-events", "item": { "keyPrefix": "globex:" } }]),
+            json!([{ "role": "readwrite", "cache": "calendar-events", "item": { "keyPrefix": "acme:" } }]),
+            json!([{ "role": "readonly", "cache": "calendar-events", "item": { "all": true } }]),
+            json!([{ "role": "readonly", "cache": { "all": true }, "item": { "keyPrefix": "acme:" } }]),
+            json!([narrower[0], { "role": "readonly", "cache": "other", "item": { "keyPrefix": "acme:" } }]),
+            json!([]),
+        ] {
+            let request = TokenRequest { details: Some(&wider), exact: true, ..EVERYTHING };
+            assert_eq!(case.decide(&request, None), Err(Denied::DetailsTooWide), "{wider}");
+        }
+        let unknown = json!([{ "role": "readonly", "bucket": "b" }]);
+        let request = TokenRequest { details: Some(&unknown), ..EVERYTHING };
+        assert!(matches!(case.decide(&request, None), Err(Denied::Details(_))));
+    }
+
+    #[test]
+    fn a_child_never_has_more_than_its_parent_nor_lives_longer() {
+        let case = Case::seed();
+        let permissions = case.permissions(&read_items());
+        let scope = ScopeSet::default();
+        let parent = Parent { permissions: &permissions, scope: &scope, lives: 10 };
+        let grant = case.decide(&EVERYTHING, Some(parent)).unwrap();
+        assert_eq!((grant.permissions, grant.expires_in), (permissions.clone(), 10));
+        let topic =
+            json!([{ "role": "subscribeonly", "cache": "collaboration", "topic": "acme-events" }]);
+        let request = TokenRequest { details: Some(&topic), exact: true, ..EVERYTHING };
+        assert_eq!(case.decide(&request, Some(parent)), Err(Denied::DetailsTooWide));
+    }
+
+    #[test]
+    fn scopes_narrow_scopes_only() {
+        let source = r#"{"scope": ["a:read", "b:read"], "permissions": [{"role": "readonly", "cache": "c", "item": {"keyPrefix": "{{tenant.id}}:"}}]}"#;
+        let case = Case::of(source);
+        let scope: ScopeSet = "a:read".parse().unwrap();
+        let request = TokenRequest { scope: Some(&scope), exact: true, ..EVERYTHING };
+        let grant = case.decide(&request, None).unwrap();
+        assert_eq!((grant.scope, grant.permissions.len()), (scope, 1));
+        let wider: ScopeSet = "a:read z:all".parse().unwrap();
+        let request = TokenRequest { scope: Some(&wider), exact: true, ..EVERYTHING };
+        assert_eq!(case.decide(&request, None), Err(Denied::ScopeTooWide));
+        let other: ScopeSet = "z:all".parse().unwrap();
+        let request = TokenRequest { scope: Some(&other), ..EVERYTHING };
+        assert_eq!(case.decide(&request, None), Err(Denied::ScopeTooWide));
+    }
+
+    #[test]
+    fn one_template_that_does_not_render_and_there_is_nothing() {
+        let source = r#"{"permissions": [{"role": "readonly", "cache": "c", "item": {"keyPrefix": "{{tenant.id}}:{{user.claims.region}}:"}}]}"#;
+        assert!(matches!(Case::of(source).decide(&EVERYTHING, None), Err(Denied::Render(..))));
+    }
+}

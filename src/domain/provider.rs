@@ -25,6 +25,7 @@ pub enum UpstreamAlgorithm {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "there are few of them, and none on the hot path")]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum ProviderKind {
     /// OpenID Connect: everything else is discovered.
@@ -209,12 +210,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn provider(tenants: Value) -> Provider {
+    fn provider(tenants: &Value) -> Provider {
         let entry = json!({ "id": "p", "kind": "oidc", "issuer": "https://p.example", "client_id": "c", "tenants": tenants });
         serde_json::from_value(entry).unwrap()
     }
-    fn resolve(provider: &Provider, claims: Value) -> Result<String, NoTenant> {
-        let Value::Object(claims) = claims else { panic!("an object") };
+    fn resolve(provider: &Provider, claims: &Value) -> Result<String, NoTenant> {
+        let Value::Object(claims) = claims.clone() else { panic!("an object") };
         let identity = VerifiedIdentity {
             provider: provider.id.clone(),
             upstream_subject: "s".into(),
@@ -226,10 +227,10 @@ mod tests {
 
     #[test]
     fn a_domain_counts_only_when_the_provider_verified_the_address() {
-        let provider = provider(json!({ "by": "domain", "table": { "acme.example": "acme" } }));
+        let provider = provider(&json!({ "by": "domain", "table": { "acme.example": "acme" } }));
         let with =
             |verified: Value| json!({ "email": "d@acme.example", "email_verified": verified });
-        assert_eq!(resolve(&provider, with(json!(true))), Ok("acme".into()));
+        assert_eq!(resolve(&provider, &with(json!(true))), Ok("acme".into()));
         for not_verified in [
             json!("true"),
             json!("false"),
@@ -244,14 +245,14 @@ mod tests {
             json!("TRUE"),
             json!(""),
         ] {
-            assert_eq!(resolve(&provider, with(not_verified)), Err(NoTenant::UnverifiedEmail));
+            assert_eq!(resolve(&provider, &with(not_verified)), Err(NoTenant::UnverifiedEmail));
         }
         assert_eq!(
-            resolve(&provider, json!({ "email": "d@acme.example" })),
+            resolve(&provider, &json!({ "email": "d@acme.example" })),
             Err(NoTenant::UnverifiedEmail)
         );
         let email =
-            |email: &str| resolve(&provider, json!({ "email": email, "email_verified": true }));
+            |email: &str| resolve(&provider, &json!({ "email": email, "email_verified": true }));
         assert_eq!(email("d@ACME.example"), Ok("acme".into()));
         assert_eq!(email("d@globex.example"), Err(NoTenant::NotInTable));
         assert_eq!(email("d@sub.acme.example"), Err(NoTenant::NotInTable));
@@ -270,10 +271,10 @@ mod tests {
     #[test]
     fn a_claim_names_the_tenant_through_the_table_only() {
         let provider =
-            provider(json!({ "by": "claim", "claim": "/org", "table": { "o-1": "acme" } }));
-        assert_eq!(resolve(&provider, json!({ "org": "o-1" })), Ok("acme".into()));
-        assert_eq!(resolve(&provider, json!({ "org": "acme" })), Err(NoTenant::NotInTable));
-        assert_eq!(resolve(&provider, json!({ "org": ["o-1"] })), Err(NoTenant::Claim));
-        assert_eq!(resolve(&provider, json!({})), Err(NoTenant::Claim));
+            provider(&json!({ "by": "claim", "claim": "/org", "table": { "o-1": "acme" } }));
+        assert_eq!(resolve(&provider, &json!({ "org": "o-1" })), Ok("acme".into()));
+        assert_eq!(resolve(&provider, &json!({ "org": "acme" })), Err(NoTenant::NotInTable));
+        assert_eq!(resolve(&provider, &json!({ "org": ["o-1"] })), Err(NoTenant::Claim));
+        assert_eq!(resolve(&provider, &json!({})), Err(NoTenant::Claim));
     }
 }

@@ -191,3 +191,167 @@ impl RevocationView {
             || self.issued_before_cut(session.begun_at, &session.tenant)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Map;
+
+    fn at(seconds: i64) -> Time {
+        Time::from_timestamp(seconds, 0).unwrap()
+    }
+    fn entry(position: u64, target: RevocationTarget) -> Revocation {
+        Revocation { position, target, tenant: None, at: at(100), expires_at: at(1000) }
+    }
+
+    struct Token {
+        id: TokenId,
+        session: SessionId,
+        subject: SubjectId,
+        tenant: TenantId,
+        client: ClientId,
+        roles: Vec<Role>,
+        templates: Vec<String>,
+        ancestors: Vec<TokenId>,
+        revision: u64,
+    }
+
+    impl Token {
+        fn new() -> Self {
+            Self {
+                id: TokenId::new([1; 16]),
+                session: SessionId::new([2; 16]),
+                subject: "u_dana".parse().unwrap(),
+                tenant: "acme".parse().unwrap(),
+                client: "web".parse().unwrap(),
+                roles: vec!["data-entry".parse().unwrap()],
+                templates: vec!["data-entry@3".into()],
+                ancestors: vec![TokenId::new([9; 16])],
+                revision: 5,
+            }
+        }
+        fn facts(&self) -> TokenFacts<'_> {
+            TokenFacts {
+                id: &self.id,
+                ancestors: &self.ancestors,
+                session: Some(&self.session),
+                subject: &self.subject,
+                tenant: &self.tenant,
+                client: &self.client,
+                roles: &self.roles,
+                templates: &self.templates,
+                issued_at: at(100),
+                revision: self.revision,
+            }
+        }
+        fn dies_of(&self, revocation: &Revocation) -> bool {
+            let mut view = RevocationView::default();
+            view.apply(revocation);
+            view.ends_token(&self.facts())
+        }
+    }
+
+    #[test]
+    fn every_target_ends_what_it_names_and_nothing_else() {
+        use RevocationTarget as Target;
+        let token = Token::new();
+        for target in [
+            Target::Token(token.id),
+            Target::Token(token.ancestors[0]),
+            Target::Session(token.session),
+            Target::Subject(token.subject.clone()),
+            Target::Tenant(token.tenant.clone()),
+            Target::Client(token.client.clone()),
+            Target::Role(token.roles[0].clone()),
+            Target::TemplateVersion("data-entry@3".into()),
+            Target::Before(at(101)),
+        ] {
+            assert!(token.dies_of(&entry(6, target.clone())), "{target:?}");
+        }
+        for target in [
+            Target::Token(TokenId::new([7; 16])),
+            Target::Session(SessionId::new([7; 16])),
+            Target::Subject("u_gil".parse().unwrap()),
+            Target::Tenant("globex".parse().unwrap()),
+            Target::Client("other".parse().unwrap()),
+            Target::Role("admin".parse().unwrap()),
+            Target::TemplateVersion("data-entry@4".into()),
+            Target::Before(at(100)),
+            Target::Provider("demo".parse().unwrap()),
+            Target::ApiKey("k".into()),
+        ] {
+            assert!(!token.dies_of(&entry(6, target.clone())), "{target:?}");
+        }
+    }
+
+    #[test]
+    fn no_clock_decides_what_was_minted_before_and_after() {
+        let mut token = Token::new();
+        let revocation = entry(6, RevocationTarget::Tenant(token.tenant.clone()));
+        token.revision = 5;
+        assert!(token.dies_of(&revocation));
+        token.revision = 6;
+        assert!(!token.dies_of(&revocation), "minted by a node that had applied it");
+    }
+
+    #[test]
+    fn an_entry_of_a_tenant_hits_that_tenant_only() {
+        let token = Token::new();
+        let mut revocation = entry(6, RevocationTarget::Role(token.roles[0].clone()));
+        revocation.tenant = Some("globex".parse().unwrap());
+        assert!(!token.dies_of(&revocation));
+        revocation.tenant = Some("acme".parse().unwrap());
+        assert!(token.dies_of(&revocation));
+    }
+
+    #[test]
+    fn a_session_dies_of_what_came_after_its_beginning() {
+        let session = Session {
+            id: SessionId::new([2; 16]),
+            subject: "u_dana".parse().unwrap(),
+            tenant: "acme".parse().unwrap(),
+            client: "web".parse().unwrap(),
+            provider: "demo".parse().unwrap(),
+            claims: Map::new(),
+            requested_scope: None,
+            protocol_scope: crate::domain::scope::ScopeSet::default(),
+            requested_details: None,
+            audience: Vec::new(),
+            refresh_key: None,
+            begun_at: at(100),
+            authenticated_at: None,
+            begun: 5,
+            ends_at: at(1000),
+            idle: 60,
+        };
+        let dies = |position, target: RevocationTarget| {
+            let mut view = RevocationView::default();
+            view.apply(&entry(position, target));
+            view.ends_session(&session)
+        };
+        for target in [
+            RevocationTarget::Subject(session.subject.clone()),
+            RevocationTarget::Tenant(session.tenant.clone()),
+            RevocationTarget::Client(session.client.clone()),
+            RevocationTarget::Provider(session.provider.clone()),
+        ] {
+            assert!(dies(6, target.clone()), "{target:?}");
+            assert!(!dies(5, target.clone()), "{target:?} at its beginning");
+        }
+        assert!(dies(1, RevocationTarget::Session(session.id)));
+        assert!(
+            !dies(6, RevocationTarget::Role("data-entry".parse().unwrap())),
+            "it refreshes without"
+        );
+    }
+
+    #[test]
+    fn what_can_hit_nothing_any_more_is_forgotten_and_the_bucket_still_knows() {
+        let session = SessionId::new([2; 16]);
+        let mut view = RevocationView::default();
+        view.apply(&entry(7, RevocationTarget::Session(session)));
+        view.forget(at(1000));
+        assert!(view.is_empty());
+        assert_eq!((view.applied(), view.bucket_ending(2), view.bucket_ending(3)), (7, 7, 0));
+    }
+}

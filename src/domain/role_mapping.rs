@@ -42,6 +42,9 @@ enum Test {
 #[derive(Clone, Debug)]
 pub struct RoleMapping {
     claim: String,
+    /// The claim that the pointer begins with, and the rest of the pointer.
+    first: String,
+    rest: String,
     test: Test,
     tenant: Option<TenantId>,
     role: Role,
@@ -92,9 +95,11 @@ pub struct Mapped {
 
 impl RoleMapping {
     pub fn parse(rule: &RuleDeclaration, keep_claims: &[String]) -> Result<Self, InvalidRule> {
-        let first = rule.claim.strip_prefix('/').and_then(|rest| rest.split('/').next());
-        let Some(first) = first.filter(|first| !first.is_empty()) else {
-            return Err(InvalidRule::Pointer(rule.claim.clone()));
+        let pointer = rule.claim.strip_prefix('/').filter(|pointer| !pointer.is_empty());
+        let pointer = pointer.ok_or_else(|| InvalidRule::Pointer(rule.claim.clone()))?;
+        let (first, rest) = match pointer.split_once('/') {
+            Some((first, rest)) => (first, format!("/{rest}")),
+            None => (pointer, String::new()),
         };
         let first = first.replace("~1", "/").replace("~0", "~");
         if !keep_claims.contains(&first) {
@@ -110,17 +115,20 @@ impl RoleMapping {
         };
         Ok(Self {
             claim: rule.claim.clone(),
+            first,
+            rest,
             test,
             tenant: rule.tenant.clone(),
             role: rule.role.clone(),
         })
     }
 
-    fn evaluate(&self, claims: &Value, tenant: &TenantId) -> Result<String, Mismatch> {
+    fn evaluate(&self, claims: &Map<String, Value>, tenant: &TenantId) -> Result<String, Mismatch> {
         if self.tenant.as_ref().is_some_and(|only| only != tenant) {
             return Err(Mismatch::OtherTenant);
         }
-        let value = claims.pointer(&self.claim).ok_or(Mismatch::ClaimAbsent)?;
+        let value = claims.get(&self.first).and_then(|value| value.pointer(&self.rest));
+        let value = value.ok_or(Mismatch::ClaimAbsent)?;
         match (&self.test, value) {
             (Test::Equals(wanted), Value::String(text)) if text == wanted => Ok(text.clone()),
             (Test::Matches(pattern), Value::String(text)) if pattern.is_match(text) => {
@@ -148,12 +156,11 @@ fn anchored(pattern: &str) -> Result<Regex, regex::Error> {
 
 /// All roles that the rules yield for these claims in this tenant, and how each rule fared.
 pub fn map(rules: &[RoleMapping], claims: &Map<String, Value>, tenant: &TenantId) -> Mapped {
-    let claims = Value::Object(claims.clone());
-    let mut roles = BTreeSet::new();
-    let trace = rules.iter().enumerate().map(|(rule, mapping)| {
-        let outcome = mapping.evaluate(&claims, tenant);
+    let mut yielded = BTreeSet::new();
+    let entries = rules.iter().enumerate().map(|(rule, mapping)| {
+        let outcome = mapping.evaluate(claims, tenant);
         if outcome.is_ok() {
-            roles.insert(mapping.role.clone());
+            yielded.insert(mapping.role.clone());
         }
         TraceEntry {
             rule,
@@ -163,8 +170,8 @@ pub fn map(rules: &[RoleMapping], claims: &Map<String, Value>, tenant: &TenantId
             matched: outcome.ok(),
         }
     });
-    let trace = trace.collect();
-    Mapped { roles, trace }
+    let trace = entries.collect();
+    Mapped { roles: yielded, trace }
 }
 
 #[cfg(test)]
@@ -177,14 +184,15 @@ mod tests {
         let declaration = serde_json::from_value(declaration).unwrap();
         RoleMapping::parse(&declaration, &["roles".into()]).unwrap()
     }
-    fn outcome(rule: &RoleMapping, roles: Value) -> Result<String, Mismatch> {
-        rule.evaluate(&json!({ "roles": roles }), &"acme".parse().unwrap())
+    fn outcome(rule: &RoleMapping, roles: &Value) -> Result<String, Mismatch> {
+        let claims = Map::from_iter([("roles".to_owned(), roles.clone())]);
+        rule.evaluate(&claims, &"acme".parse().unwrap())
     }
 
     #[test]
     fn only_the_declared_value_of_the_declared_kind_matches() {
         let contains = rule("contains", "admin");
-        assert_eq!(outcome(&contains, json!(["user", "admin"])), Ok("admin".into()));
+        assert_eq!(outcome(&contains, &json!(["user", "admin"])), Ok("admin".into()));
         for wrong_kind in [
             json!("admin"),
             json!("data-entry admin"),
@@ -195,10 +203,10 @@ mod tests {
             json!(true),
             json!(null),
         ] {
-            assert_eq!(outcome(&contains, wrong_kind), Err(Mismatch::WrongKind));
+            assert_eq!(outcome(&contains, &wrong_kind), Err(Mismatch::WrongKind));
         }
         let equals = rule("equals", "admin");
-        assert_eq!(outcome(&equals, json!("admin")), Ok("admin".into()));
+        assert_eq!(outcome(&equals, &json!("admin")), Ok("admin".into()));
         for other in [
             "admin ",
             " admin",
@@ -210,18 +218,18 @@ mod tests {
             "",
             "admin,x",
         ] {
-            assert_eq!(outcome(&equals, json!(other)), Err(Mismatch::OtherValue), "{other:?}");
-            assert_eq!(outcome(&contains, json!([other])), Err(Mismatch::OtherValue), "{other:?}");
+            assert_eq!(outcome(&equals, &json!(other)), Err(Mismatch::OtherValue), "{other:?}");
+            assert_eq!(outcome(&contains, &json!([other])), Err(Mismatch::OtherValue), "{other:?}");
         }
-        assert_eq!(outcome(&equals, json!(["admin"])), Err(Mismatch::WrongKind));
+        assert_eq!(outcome(&equals, &json!(["admin"])), Err(Mismatch::WrongKind));
     }
 
     #[test]
     fn a_pattern_must_match_the_whole_value() {
         let matches = rule("matches", "admin|root");
-        assert_eq!(outcome(&matches, json!("root")), Ok("root".into()));
+        assert_eq!(outcome(&matches, &json!("root")), Ok("root".into()));
         for other in ["xroot", "admins", "root\n", "a\nroot"] {
-            assert_eq!(outcome(&matches, json!(other)), Err(Mismatch::OtherValue), "{other:?}");
+            assert_eq!(outcome(&matches, &json!(other)), Err(Mismatch::OtherValue), "{other:?}");
         }
     }
 

@@ -10,7 +10,6 @@ use crate::service::authorize::{
     Begun, BrowserBinding, LOGIN_LIFETIME, NotAuthorized, ReplyTo, Unanswerable, binding_name,
 };
 use crate::service::login::{Callback, SignedIn};
-use crate::upstream::CallbackAnswer;
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Bytes, Data};
@@ -149,10 +148,9 @@ pub(super) async fn finish_login(
     };
     let Some(state) = parameters.get("state") else { return unknown() };
     let callback = match (parameters.owned("code"), parameters.owned("error")) {
-        (Some(code), None) => Callback::Answer(CallbackAnswer {
-            code: Secret::new(code),
-            iss: parameters.owned("iss"),
-        }),
+        (Some(code), None) => {
+            Callback::Answer { code: Secret::new(code), iss: parameters.owned("iss") }
+        }
         (None, Some(error)) => Callback::Error(error),
         _ => return unknown(),
     };

@@ -186,13 +186,12 @@ impl Inner {
         {
             return Ok(Some(found));
         }
-        let ids: Vec<ProviderId> = match &known.client.providers {
-            Some(allowed) => allowed.iter().cloned().collect(),
-            None => {
-                let all = self.database.read(database::providers::list).await?;
-                let active = all.into_iter().filter(|p| p.status == Status::Active);
-                active.map(|provider| provider.id).collect()
-            }
+        let ids: Vec<ProviderId> = if let Some(allowed) = &known.client.providers {
+            allowed.iter().cloned().collect()
+        } else {
+            let all = self.database.read(database::providers::list).await?;
+            let active = all.into_iter().filter(|p| p.status == Status::Active);
+            active.map(|provider| provider.id).collect()
         };
         if ids.len() == 1 { self.first_usable(ids, known).await } else { Ok(None) }
     }
@@ -295,8 +294,8 @@ impl Inner {
         let now = self.clock.now();
         // SECURITY: a browser without the cookie does not even use the sign-in up.
         let binding = binding.ok_or(Unanswerable::UnknownLogin)?;
-        let taken = self.tokens.take(OneTime::Login, &Digest::of(token), now).await;
-        let bytes = taken.map_err(Unavailable::from)?.ok_or(Unanswerable::UnknownLogin)?;
+        let found = self.tokens.take(OneTime::Login, &Digest::of(token), now).await;
+        let bytes = found.map_err(Unavailable::from)?.ok_or(Unanswerable::UnknownLogin)?;
         let state: LoginState =
             serde_json::from_slice(&bytes).map_err(|_| Unanswerable::UnknownLogin)?;
         if state.binding == Digest::of(binding.reveal()) {

@@ -152,14 +152,14 @@ impl Inner {
             revision,
             now,
         };
-        let issued = self.mint(&mint).map_err(Unavailable::from)?;
+        let token = self.mint(&mint).map_err(Unavailable::from)?;
         self.track(&session, now).await.map_err(|error| match error {
             NotRedeemed::NotIssued(error) => NotExchanged::NotIssued(error),
             NotRedeemed::Invalid(_) | NotRedeemed::GrantNotAllowed => {
                 NotExchanged::SubjectToken("revoked meanwhile")
             }
         })?;
-        Ok(issued)
+        Ok(token)
     }
 
     /// The provider with that issuer, among those whose ID tokens the client may bring.

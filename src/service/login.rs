@@ -6,7 +6,7 @@ use crate::domain::Time;
 use crate::domain::audit::{AuditEvent, EventKind};
 use crate::domain::authorization::{ErrorCode, ProtocolError};
 use crate::domain::grant::Denied;
-use crate::domain::ids::{ClientId, SessionId, SubjectId, TenantId};
+use crate::domain::ids::{ClientId, ProviderId, Role, SessionId, SubjectId, TenantId};
 use crate::domain::secret::{Digest, Secret};
 use crate::domain::session::Session;
 use crate::domain::subject::{Subject, VerifiedIdentity};
@@ -27,7 +27,11 @@ use serde_json::json;
 /// How the provider sent the browser back.
 #[derive(Debug)]
 pub enum Callback {
-    Answer(CallbackAnswer),
+    Answer {
+        code: Secret<String>,
+        /// RFC 9207.
+        iss: Option<String>,
+    },
     /// `error` of RFC 6749 §4.1.2.1, as it was sent.
     Error(String),
 }
@@ -56,7 +60,7 @@ pub(super) struct SessionSeed {
     pub(super) id: SessionId,
     pub(super) subject: SubjectId,
     pub(super) tenant: TenantId,
-    pub(super) provider: crate::domain::ids::ProviderId,
+    pub(super) provider: ProviderId,
     pub(super) claims: serde_json::Map<String, serde_json::Value>,
     pub(super) wanted: crate::domain::authorization::Wanted,
     pub(super) authenticated_at: Option<Time>,
@@ -135,7 +139,7 @@ impl Service {
         };
         let refused = |error| NotAuthorized::Refused { to: to.clone(), error };
         let answer = match callback {
-            Callback::Answer(answer) => answer,
+            Callback::Answer { code, iss } => CallbackAnswer { code, iss },
             Callback::Error(error) => return Err(refused(upstream_error(&error))),
         };
         let known = inner.catalog.provider(&provider).await.map_err(Unavailable::from)?;
@@ -225,7 +229,7 @@ impl Inner {
             }
         };
         let session = SessionId::new(signing::random().map_err(Unavailable::from)?);
-        let roles: Vec<&str> = decided.grant.roles.iter().map(|role| role.as_str()).collect();
+        let roles: Vec<&str> = decided.grant.roles.iter().map(Role::as_str).collect();
         let mut event =
             record(EventKind::SignedIn, json!({ "roles": roles, "mapping": decided.trace }));
         event.session = Some(session);

@@ -5,9 +5,6 @@ const ISSUER = location.origin;
 const CLIENT_ID = 'demo-web';
 const REDIRECT_URI = `${location.origin}/demo/callback`;
 const SCOPE = 'openid profile email';
-// The hint leads to the right company's provider without asking for an address first.
-const CUSTOMER = 'dana@acme.example';
-const STAFF = 'root@platform.example';
 const CACHE = 'calendar-events';
 
 // ---- storage: this tab only, gone when it is closed ----
@@ -58,7 +55,7 @@ function explain(error) {
 
 // ---- the protocol ----
 
-async function signIn(hint) {
+async function signIn() {
   const attempt = { state: random(), nonce: random(), verifier: random() };
   store.write('attempt', attempt);
   const query = new URLSearchParams({
@@ -70,7 +67,6 @@ async function signIn(hint) {
     nonce: attempt.nonce,
     code_challenge: await sha256(attempt.verifier),
     code_challenge_method: 'S256',
-    login_hint: hint,
   });
   location.assign(`/oauth2/authorize?${query}`);
 }
@@ -183,8 +179,7 @@ const view = document.getElementById('view');
 function show(name, texts = {}) {
   view.replaceChildren(document.getElementById(name).content.cloneNode(true));
   for (const [key, value] of Object.entries(texts)) write(key, value);
-  for (const button of view.querySelectorAll('[data-testid="sign-in"]')) on(button, () => signIn(CUSTOMER));
-  for (const button of view.querySelectorAll('[data-action="staff"]')) on(button, () => signIn(STAFF));
+  for (const button of view.querySelectorAll('[data-testid="sign-in"]')) on(button, signIn);
 }
 
 function write(key, value) {

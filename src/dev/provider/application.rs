@@ -1,15 +1,12 @@
 //! The applications that are registered at the demo provider.
 
-use crate::dev::people::Person;
 use crate::domain::secret::Digest;
 use url::{Host, Url};
 
 /// What the server proves itself with here. No secret at all: it opens a demo on this machine only.
 pub(crate) const SERVER_SECRET: &str = "dev-only";
-/// The provider's registration for people of the tenants.
+/// The server's own registration.
 pub(crate) const SERVER_ID: &str = "rolemint";
-/// The one for the platform's own staff.
-pub(crate) const PLATFORM_ID: &str = "rolemint-platform";
 /// An application that signs people in by itself and exchanges their ID tokens afterwards.
 pub(crate) const ELSEWHERE_ID: &str = "demo-backend-app";
 
@@ -20,7 +17,6 @@ pub(super) struct Application {
     /// None: a public client.
     secret: Option<&'static str>,
     redirect: Redirect,
-    people: People,
 }
 
 #[derive(Debug)]
@@ -30,35 +26,18 @@ enum Redirect {
     AnyLoopback,
 }
 
-/// Who is assigned to an application, as companies' providers have it.
-#[derive(Debug)]
-enum People {
-    Customers,
-    Staff,
-    Everybody,
-}
-
-static APPLICATIONS: [Application; 3] = [
+static APPLICATIONS: [Application; 2] = [
     Application {
         id: SERVER_ID,
         name: "Rolemint",
         secret: Some(SERVER_SECRET),
         redirect: Redirect::Server,
-        people: People::Customers,
-    },
-    Application {
-        id: PLATFORM_ID,
-        name: "Rolemint for platform staff",
-        secret: Some(SERVER_SECRET),
-        redirect: Redirect::Server,
-        people: People::Staff,
     },
     Application {
         id: ELSEWHERE_ID,
         name: "an application elsewhere",
         secret: None,
         redirect: Redirect::AnyLoopback,
-        people: People::Everybody,
     },
 ];
 
@@ -80,14 +59,6 @@ impl Application {
             (Some(own), Some(presented)) => Digest::of(own) == Digest::of(presented),
             (None, None) => true,
             _ => false,
-        }
-    }
-
-    pub(super) const fn admits(&self, person: &Person) -> bool {
-        match self.people {
-            People::Customers => !person.staff,
-            People::Staff => person.staff,
-            People::Everybody => true,
         }
     }
 }

@@ -124,7 +124,6 @@ impl Provider {
                     "initial": person.initial(),
                     "about": person.about,
                     "hinted": request.login_hint.as_deref() == Some(person.username),
-                    "refused": !request.application.admits(person),
                 })
             };
             PEOPLE.iter().map(entry).collect::<Vec<_>>()
@@ -267,10 +266,6 @@ async fn take_sign_in(
     let again = |status, problem| provider.show(status, Some((&request, query)), problem);
     match Person::find(username) {
         None => again(StatusCode::BAD_REQUEST, "There is nobody of that name here."),
-        Some(person) if !request.application.admits(person) => {
-            let problem = "This person is not assigned to this application.";
-            again(StatusCode::FORBIDDEN, problem)
-        }
         Some(person) => provider.sign_in(request, person),
     }
 }

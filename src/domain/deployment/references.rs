@@ -3,6 +3,7 @@
 use crate::domain::deployment::{Deployment, EntryId, ProviderDeclaration};
 use crate::domain::ids::{ClientId, ProviderId, Role, TenantId};
 use crate::domain::provider::{ProviderKind, UpstreamExchange};
+use crate::domain::role_mapping::RuleDeclaration;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a plan cannot be carried out.
@@ -19,10 +20,10 @@ pub enum PlanProblem {
     )]
     SharedDomain { domain: String, first: ProviderId, second: ProviderId },
     #[error(
-        "provider {provider} maps to role {role}, which crosses tenants, but may yield tenant {tenant}: \
-         such a role comes only from a provider whose one tenant is `platform`"
+        "provider {provider} maps to role {role}, which crosses tenants, and may yield other tenants than \
+         `platform`: add `tenant = \"platform\"` to the mapping"
     )]
-    CrossesTenants { provider: ProviderId, role: Role, tenant: TenantId },
+    CrossesTenants { provider: ProviderId, role: Role },
     #[error(
         "client {client} may bring ID tokens of provider {provider}, which declares no `exchange`"
     )]
@@ -93,14 +94,17 @@ fn crossing_roles_are_platforms(outcome: &Deployment, problems: &mut Vec<PlanPro
     let roles = outcome.roles.iter().filter(|role| role.crosses_tenants);
     let crossing: BTreeSet<&Role> = roles.map(|role| &role.role).collect();
     for ProviderDeclaration { provider, .. } in &outcome.providers {
-        let tenants = provider.tenants();
-        let Some(other) = tenants.iter().find(|tenant| !tenant.is_platform()) else { continue };
-        let mapped: BTreeSet<&Role> = provider.mappings.iter().map(|rule| &rule.role).collect();
+        if provider.tenants().iter().all(|tenant| tenant.is_platform()) {
+            continue;
+        }
+        let of_platform =
+            |rule: &RuleDeclaration| rule.tenant.as_ref().is_some_and(TenantId::is_platform);
+        let others = provider.mappings.iter().filter(|rule| !of_platform(rule));
+        let mapped: BTreeSet<&Role> = others.map(|rule| &rule.role).collect();
         for role in mapped.intersection(&crossing) {
             problems.push(PlanProblem::CrossesTenants {
                 provider: provider.id.clone(),
                 role: (*role).clone(),
-                tenant: (*other).clone(),
             });
         }
     }

@@ -252,10 +252,15 @@ fn a_role_that_crosses_tenants_comes_from_the_platforms_providers_only() {
     assert_eq!(
         refused.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
-            "provider staff maps to role operator, which crosses tenants, but may yield tenant acme: \
-             such a role comes only from a provider whose one tenant is `platform`"
+            "provider staff maps to role operator, which crosses tenants, and may yield other tenants than \
+             `platform`: add `tenant = \"platform\"` to the mapping"
         ]
     );
+    let rule = &mut wanted.providers;
+    rule.push(provider("staff", &json!({ "by": "domain", "table": table }), "operator"));
+    let last = rule.last_mut().unwrap();
+    last.provider.mappings[0].tenant = Some("platform".parse().unwrap());
+    assert!(plan(&Current::default(), &wanted, &[]).is_ok());
 }
 
 #[test]

@@ -62,19 +62,15 @@ pub(super) async fn authenticate(
     parameters: &Parameters,
 ) -> Result<AuthenticatedClient, OAuthError> {
     let (in_body, secret) = (parameters.owned("client_id"), parameters.owned("client_secret"));
-    let credentials = match basic(request)? {
-        Some((id, in_header)) => {
-            if secret.is_some() || in_body.is_some_and(|other| other != id) {
-                let what = "the client authenticates in more than one way";
-                return Err(OAuthError::bad_request(what));
-            }
-            Credentials { id, secret: Some(in_header) }
+    let credentials = if let Some((id, in_header)) = basic(request)? {
+        if secret.is_some() || in_body.is_some_and(|other| other != id) {
+            let what = "the client authenticates in more than one way";
+            return Err(OAuthError::bad_request(what));
         }
-        None => {
-            let missing =
-                OAuthError::new(ErrorCode::InvalidClient, "the client does not authenticate");
-            Credentials { id: in_body.ok_or(missing)?, secret: secret.map(Secret::new) }
-        }
+        Credentials { id, secret: Some(in_header) }
+    } else {
+        let missing = OAuthError::new(ErrorCode::InvalidClient, "the client does not authenticate");
+        Credentials { id: in_body.ok_or(missing)?, secret: secret.map(Secret::new) }
     };
     Ok(service.authenticate_client(&credentials).await?)
 }
