@@ -102,7 +102,7 @@ impl Inner {
             subject: &subject,
             tenant: &session.tenant,
             parent: None,
-            session_lives: lifetimes.absolute,
+            session_lives: lifetimes.shorter(),
         };
         let decided = self.decide(known, claimant, &session.request()).await?;
         if !refreshes {

@@ -103,6 +103,13 @@ pub(super) struct SessionLifetimes {
     pub(super) absolute: u32,
 }
 
+impl SessionLifetimes {
+    /// How long a session lives that is never refreshed: no access token outlives it.
+    pub(super) const fn shorter(&self) -> u32 {
+        if self.idle < self.absolute { self.idle } else { self.absolute }
+    }
+}
+
 impl Inner {
     pub(super) async fn session_lifetimes(
         &self,
@@ -203,7 +210,7 @@ impl Inner {
         // Whatever was revoked before this moment does not touch the session that begins now.
         self.catalog.catch_up().await.map_err(Unavailable::from)?;
         let begun = self.revision().map_err(Unavailable::from)?;
-        let lives = self.session_lifetimes(&known, &tenant).await?.absolute;
+        let lives = self.session_lifetimes(&known, &tenant).await?.shorter();
         let claimant =
             Claimant { subject: &subject, tenant: &tenant, parent: None, session_lives: lives };
         let wanted = &login.request.wanted;

@@ -158,7 +158,7 @@ impl Inner {
             return Err(NotIssued::from(Denied::ScopeTooWide).into());
         }
         let subject = session.subject();
-        let lives = seconds_until(session.ends_at, now);
+        let lives = seconds_until(session.ends_at, now).min(session.idle);
         let claimant = Claimant {
             subject: &subject,
             tenant: &session.tenant,
