@@ -67,7 +67,7 @@ pub async fn run(options: DevOptions) -> anyhow::Result<()> {
 
 fn listen(port: u16) -> anyhow::Result<(TcpListener, u16)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-        .with_context(|| format!("127.0.0.1:{port} cannot be listened on: is it in use?"))?;
+        .with_context(|| format!("127.0.0.1:{port} cannot be listened on; if it is in use, choose another with --port or --provider-port"))?;
     let port = listener.local_addr()?.port();
     Ok((listener, port))
 }

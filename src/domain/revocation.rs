@@ -155,6 +155,11 @@ impl RevocationView {
         })
     }
 
+    /// Whether an ending of this session is known.
+    pub fn knows_end_of(&self, session: &SessionId) -> bool {
+        self.entries.contains_key(&(RevocationTarget::Session(*session), None))
+    }
+
     /// Whether an access token is dead.
     pub fn ends_token(&self, token: &TokenFacts<'_>) -> bool {
         if self.is_empty() {

@@ -47,7 +47,7 @@ impl Inner {
         if claims.client_id != client.known().client.id {
             return Err(NotRevoked::AnotherClients);
         }
-        if !claims.is_current(now) {
+        if !claims.is_current(now) || self.catalog.revocations().ends_token(&claims.facts()) {
             return Ok(());
         }
         let revocation = NewRevocation {
