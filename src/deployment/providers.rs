@@ -159,7 +159,9 @@ fn oauth2(table: &Table<'_>) -> Option<ProviderKind> {
     let userinfo_endpoint = endpoint("userinfo_endpoint");
     let subject =
         table.required("subject", "subject = \"/id\"").and_then(|node| urls::pointer(&node));
+    let issuer = or(table.get("issuer"), None, |node| urls::issuer(node).map(Some));
     Some(ProviderKind::OAuth2 {
+        issuer: issuer?,
         authorization_endpoint: authorization_endpoint?,
         token_endpoint: token_endpoint?,
         userinfo_endpoint: userinfo_endpoint?,

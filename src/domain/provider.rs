@@ -42,6 +42,9 @@ pub enum ProviderKind {
         authorization_endpoint: Url,
         token_endpoint: Url,
         userinfo_endpoint: Url,
+        /// What `iss` in its answers must be (RFC 9207), where it sends one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        issuer: Option<String>,
         /// JSON pointer to what identifies the person for ever (a string or an integer).
         subject: String,
     },

@@ -239,6 +239,7 @@ impl Upstream {
             authorization_endpoint,
             token_endpoint,
             userinfo_endpoint,
+            issuer,
             subject,
         } = &provider.kind
         else {
@@ -247,8 +248,8 @@ impl Upstream {
         if pending.provider != provider.id {
             return Err(Refusal::OtherProvider.into());
         }
-        // Such a provider has no issuer, so an answer that names one is another provider's.
-        if answer.iss.is_some() {
+        // An answer that names an issuer is another provider's unless the entry names the same.
+        if answer.iss.is_some() && answer.iss != *issuer {
             return Err(Refusal::WrongIssuer.into());
         }
         let reach = Reach::of(authorization_endpoint);

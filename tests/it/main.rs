@@ -9,6 +9,7 @@
 mod binary;
 mod browser;
 mod harness;
+mod oauth2_provider;
 mod restart;
 mod servers;
 mod sign_in;

@@ -22,7 +22,7 @@ const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// A sign-in of the public client `web`.
-fn sign_in(served: &Served, username: &str, more: &Value) -> Value {
+pub(crate) fn sign_in(served: &Served, username: &str, more: &Value) -> Value {
     let mut options = json!({
         "command": "sign-in",
         "issuer": served.rolemint.issuer,
@@ -71,7 +71,7 @@ fn permissions(tokens: &Value) -> Vec<Value> {
 }
 
 /// What the role `data-entry` is for a tenant, and nothing more.
-fn data_entry(tenant: &str) -> Vec<Value> {
+pub(crate) fn data_entry(tenant: &str) -> Vec<Value> {
     vec![
         json!({
             "role": "publishsubscribe",
@@ -87,7 +87,7 @@ fn data_entry(tenant: &str) -> Vec<Value> {
 }
 
 #[track_caller]
-fn assert_same_permissions(tokens: &Value, expected: &[Value]) {
+pub(crate) fn assert_same_permissions(tokens: &Value, expected: &[Value]) {
     let mut expected = expected.to_vec();
     expected.sort_by_key(Value::to_string);
     assert_eq!(permissions(tokens), expected);
