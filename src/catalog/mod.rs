@@ -25,6 +25,8 @@ pub const STANDARD_VOCABULARY: &str = include_str!("../../templates/resources.to
 /// Entries of one kind that are held at most.
 const CAPACITY: usize = 20_000;
 
+const FORGET_EVERY: Duration = Duration::from_secs(30);
+
 /// A client with its ceiling compiled.
 #[derive(Debug)]
 pub struct KnownClient {
@@ -123,8 +125,13 @@ impl Catalog {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failing = false;
+        let mut forgotten = Instant::now();
         loop {
             ticks.tick().await;
+            if forgotten.elapsed() > FORGET_EVERY {
+                forgotten = Instant::now();
+                self.forget_expired();
+            }
             match self.catch_up().await {
                 Ok(()) => failing = false,
                 // Once an outage: the next line would say the same.
@@ -163,11 +170,19 @@ impl Catalog {
     }
 
     fn apply_revocations(&self, batch: &Batch) {
+        if batch.revocation_head == self.revocations().applied() {
+            return;
+        }
         let mut view = self.0.revocations.write().unwrap_or_else(PoisonError::into_inner);
         for revocation in &batch.revocations {
             view.apply(revocation);
         }
         view.advance_to(batch.revocation_head);
+    }
+
+    /// Drops what can hit nothing any more. Looks at every entry, so it is done now and then.
+    fn forget_expired(&self) {
+        let mut view = self.0.revocations.write().unwrap_or_else(PoisonError::into_inner);
         view.forget(self.0.clock.now());
     }
 

@@ -4,7 +4,9 @@ use crate::domain::Time;
 use crate::domain::ids::{ClientId, ProviderId, Role, SessionId, SubjectId, TenantId, TokenId};
 use crate::domain::session::Session;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
 
 /// What a revocation ends. Its cost does not grow with the number of tokens that it hits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -74,12 +76,61 @@ struct Entry {
     expires_at: Time,
 }
 
+/// The entries on one kind of target, found without an allocation: they are looked at for every token.
+#[derive(Clone, Debug)]
+struct Index<K>(HashMap<K, Vec<(Within, Entry)>>);
+
+impl<K> Default for Index<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Clone + Eq + Hash> Index<K> {
+    fn note(&mut self, key: &K, within: &Within, entry: Entry) {
+        let entries = self.0.entry(key.clone()).or_default();
+        match entries.iter_mut().find(|(other, _)| other == within) {
+            Some((_, known)) => {
+                known.position = known.position.max(entry.position);
+                known.expires_at = known.expires_at.max(entry.expires_at);
+            }
+            None => entries.push((within.clone(), entry)),
+        }
+    }
+
+    /// The last position that hits this key in this tenant; 0: none.
+    fn position<Q: Eq + Hash + ?Sized>(&self, key: &Q, tenant: &TenantId) -> u64
+    where
+        K: Borrow<Q>,
+    {
+        let Some(entries) = self.0.get(key) else { return 0 };
+        let here = |within: &Within| within.as_ref().is_none_or(|within| within == tenant);
+        let hits = entries.iter().filter(|(within, _)| here(within));
+        hits.map(|(_, entry)| entry.position).max().unwrap_or(0)
+    }
+
+    fn forget(&mut self, now: Time) {
+        self.0.retain(|_, entries| {
+            entries.retain(|(_, entry)| now < entry.expires_at);
+            !entries.is_empty()
+        });
+    }
+}
+
 /// The live entries, as one node knows them: everything up to `applied`.
 #[derive(Clone, Debug, Default)]
 pub struct RevocationView {
     applied: u64,
-    entries: HashMap<(RevocationTarget, Within), Entry>,
-    before: BTreeMap<(Time, Within), Entry>,
+    tokens: Index<TokenId>,
+    sessions: Index<SessionId>,
+    subjects: Index<SubjectId>,
+    tenants: Index<TenantId>,
+    clients: Index<ClientId>,
+    providers: Index<ProviderId>,
+    api_keys: Index<String>,
+    roles: Index<Role>,
+    templates: Index<String>,
+    before: Index<Time>,
     /// For each bucket of the token store, the last position that ended a session in it.
     bucket_endings: HashMap<u8, u64>,
 }
@@ -105,19 +156,23 @@ impl RevocationView {
     /// Entries come in the order of the log; one that is known already changes nothing.
     pub fn apply(&mut self, revocation: &Revocation) {
         self.applied = self.applied.max(revocation.position);
-        if let RevocationTarget::Session(session) = &revocation.target {
-            self.note_bucket_ending(session.bucket(), revocation.position);
-        }
         let entry = Entry { position: revocation.position, expires_at: revocation.expires_at };
-        let within = revocation.tenant.clone();
-        let slot = match &revocation.target {
-            RevocationTarget::Before(moment) => {
-                self.before.entry((*moment, within)).or_insert(entry)
+        let within = &revocation.tenant;
+        match &revocation.target {
+            RevocationTarget::Token(id) => self.tokens.note(id, within, entry),
+            RevocationTarget::Session(id) => {
+                self.note_bucket_ending(id.bucket(), revocation.position);
+                self.sessions.note(id, within, entry);
             }
-            target => self.entries.entry((target.clone(), within)).or_insert(entry),
-        };
-        slot.position = slot.position.max(entry.position);
-        slot.expires_at = slot.expires_at.max(entry.expires_at);
+            RevocationTarget::Subject(id) => self.subjects.note(id, within, entry),
+            RevocationTarget::Tenant(id) => self.tenants.note(id, within, entry),
+            RevocationTarget::Client(id) => self.clients.note(id, within, entry),
+            RevocationTarget::Provider(id) => self.providers.note(id, within, entry),
+            RevocationTarget::ApiKey(id) => self.api_keys.note(id, within, entry),
+            RevocationTarget::Role(role) => self.roles.note(role, within, entry),
+            RevocationTarget::TemplateVersion(name) => self.templates.note(name, within, entry),
+            RevocationTarget::Before(moment) => self.before.note(moment, within, entry),
+        }
     }
 
     /// The log was read up to here.
@@ -128,72 +183,53 @@ impl RevocationView {
     /// Drops what can hit nothing any more. Session and token entries need to be known only as long
     /// as an access token lives: a session itself is gone from the token store.
     pub fn forget(&mut self, now: Time) {
-        self.entries.retain(|_, entry| now < entry.expires_at);
-        self.before.retain(|_, entry| now < entry.expires_at);
-    }
-
-    pub fn len(&self) -> usize {
-        self.entries.len().saturating_add(self.before.len())
-    }
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn position(&self, target: RevocationTarget, tenant: &TenantId) -> u64 {
-        if self.entries.is_empty() {
-            return 0;
-        }
-        let for_all = (target, None);
-        let everywhere = self.entries.get(&for_all).map_or(0, |entry| entry.position);
-        let here = (for_all.0, Some(tenant.clone()));
-        everywhere.max(self.entries.get(&here).map_or(0, |entry| entry.position))
+        self.tokens.forget(now);
+        self.sessions.forget(now);
+        self.subjects.forget(now);
+        self.tenants.forget(now);
+        self.clients.forget(now);
+        self.providers.forget(now);
+        self.api_keys.forget(now);
+        self.roles.forget(now);
+        self.templates.forget(now);
+        self.before.forget(now);
     }
 
     fn issued_before_cut(&self, issued_at: Time, tenant: &TenantId) -> bool {
-        self.before.keys().any(|(moment, within)| {
-            issued_at < *moment && within.as_ref().is_none_or(|within| within == tenant)
-        })
+        let cuts = self.before.0.keys().filter(|moment| issued_at < **moment);
+        cuts.into_iter().any(|moment| self.before.position(moment, tenant) > 0)
     }
 
     /// Whether an ending of this session is known.
     pub fn knows_end_of(&self, session: &SessionId) -> bool {
-        self.entries.contains_key(&(RevocationTarget::Session(*session), None))
+        self.sessions.0.contains_key(session)
     }
 
     /// Whether an access token is dead.
     pub fn ends_token(&self, token: &TokenFacts<'_>) -> bool {
-        if self.is_empty() {
-            return false;
-        }
-        let position = |target| self.position(target, token.tenant);
-        let counts = |target| token.revision < position(target);
-        position(RevocationTarget::Token(*token.id)) > 0
-            || token.ancestors.iter().any(|id| position(RevocationTarget::Token(*id)) > 0)
-            || token.session.is_some_and(|sid| position(RevocationTarget::Session(*sid)) > 0)
-            || counts(RevocationTarget::Subject(token.subject.clone()))
-            || counts(RevocationTarget::Tenant(token.tenant.clone()))
-            || counts(RevocationTarget::Client(token.client.clone()))
-            || token.roles.iter().any(|role| counts(RevocationTarget::Role(role.clone())))
-            || token
-                .templates
-                .iter()
-                .any(|name| position(RevocationTarget::TemplateVersion(name.clone())) > 0)
-            || self.issued_before_cut(token.issued_at, token.tenant)
+        let tenant = token.tenant;
+        let counts = |position: u64| token.revision < position;
+        self.tokens.position(token.id, tenant) > 0
+            || token.ancestors.iter().any(|id| self.tokens.position(id, tenant) > 0)
+            || token.session.is_some_and(|sid| self.sessions.position(sid, tenant) > 0)
+            || counts(self.subjects.position(token.subject, tenant))
+            || counts(self.tenants.position(tenant, tenant))
+            || counts(self.clients.position(token.client, tenant))
+            || token.roles.iter().any(|role| counts(self.roles.position(role, tenant)))
+            || token.templates.iter().any(|name| self.templates.position(name, tenant) > 0)
+            || self.issued_before_cut(token.issued_at, tenant)
     }
 
     /// Whether a session is over, whatever the token store says.
     pub fn ends_session(&self, session: &Session) -> bool {
-        if self.is_empty() {
-            return false;
-        }
-        let position = |target| self.position(target, &session.tenant);
-        let counts = |target| session.begun < position(target);
-        position(RevocationTarget::Session(session.id)) > 0
-            || counts(RevocationTarget::Subject(session.subject.clone()))
-            || counts(RevocationTarget::Tenant(session.tenant.clone()))
-            || counts(RevocationTarget::Client(session.client.clone()))
-            || counts(RevocationTarget::Provider(session.provider.clone()))
-            || self.issued_before_cut(session.begun_at, &session.tenant)
+        let tenant = &session.tenant;
+        let counts = |position: u64| session.begun < position;
+        self.sessions.position(&session.id, tenant) > 0
+            || counts(self.subjects.position(&session.subject, tenant))
+            || counts(self.tenants.position(tenant, tenant))
+            || counts(self.clients.position(&session.client, tenant))
+            || counts(self.providers.position(&session.provider, tenant))
+            || self.issued_before_cut(session.begun_at, tenant)
     }
 }
 
@@ -356,7 +392,7 @@ mod tests {
         let mut view = RevocationView::default();
         view.apply(&entry(7, RevocationTarget::Session(session)));
         view.forget(at(1000));
-        assert!(view.is_empty());
+        assert!(!view.knows_end_of(&session));
         assert_eq!((view.applied(), view.bucket_ending(2), view.bucket_ending(3)), (7, 7, 0));
     }
 }
