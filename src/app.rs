@@ -176,3 +176,18 @@ async fn forget_expired(database: Database, clock: Clock) {
         }
     }
 }
+
+/// Resolves at the first SIGTERM or SIGINT.
+#[cfg(unix)]
+pub async fn asked_to_stop() -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+    }
+}
+
+#[cfg(not(unix))]
+pub async fn asked_to_stop() -> anyhow::Result<()> {
+    Ok(tokio::signal::ctrl_c().await?)
+}

@@ -12,6 +12,7 @@ mod tests;
 pub use network::{InvalidNetwork, Network};
 
 use crate::domain::secret::Secret;
+use crate::telemetry::LogConfig;
 use crate::toml_reader::Problem;
 use std::fmt;
 use std::net::SocketAddr;
@@ -101,25 +102,6 @@ impl Default for UpstreamConfig {
     fn default() -> Self {
         Self { timeout: Duration::from_secs(10), jwks_cooldown: Duration::from_secs(30) }
     }
-}
-
-#[derive(Clone, Debug)]
-pub struct LogConfig {
-    pub format: LogFormat,
-    /// A level, or directives as `telemetry` understands them.
-    pub level: String,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".to_owned() }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    Text,
-    Json,
 }
 
 impl Config {

@@ -1,9 +1,28 @@
 //! Log lines: text or JSON on standard error.
 
-use crate::config::{LogConfig, LogFormat};
 use anyhow::anyhow;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
+
+/// How this server logs.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    /// A level, or directives as `telemetry` understands them.
+    pub level: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
 
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 

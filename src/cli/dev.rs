@@ -1,8 +1,7 @@
 //! `rolemint dev`
 
-use crate::config::LogConfig;
 use crate::dev::{self, DevOptions};
-use crate::telemetry;
+use crate::telemetry::{self, LogConfig};
 use clap::Args;
 use std::path::PathBuf;
 

@@ -7,7 +7,6 @@ mod healthcheck;
 mod key;
 mod migrate;
 mod serve;
-pub(crate) mod stop;
 #[cfg(test)]
 mod tests;
 

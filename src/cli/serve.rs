@@ -1,7 +1,7 @@
 //! `rolemint serve`
 
 use crate::app::{self, Options};
-use crate::cli::{ConfigArgument, stop};
+use crate::cli::ConfigArgument;
 use crate::clock::Clock;
 use crate::telemetry;
 use clap::Args;
@@ -24,7 +24,7 @@ impl Serve {
         // Tests and scripts wait for this line and read the address from it: it stays as it is.
         tracing::info!("listening on http://{}", running.address());
         tokio::select! {
-            asked = stop::asked_to_stop() => asked?,
+            asked = app::asked_to_stop() => asked?,
             ended = running.finished() => return ended,
         }
         tracing::info!("stopping");

@@ -2,13 +2,13 @@
 
 use crate::config::source::{Environment, Section};
 use crate::config::{
-    Config, DatabaseConfig, DatabaseUrl, HttpConfig, LogConfig, LogFormat, Network,
-    RevocationConfig, TokenStoreConfig, UpstreamConfig, stores,
+    Config, DatabaseConfig, DatabaseUrl, HttpConfig, Network, RevocationConfig, TokenStoreConfig,
+    UpstreamConfig, stores,
 };
 use crate::domain::secret::Secret;
 use crate::domain::transport;
 use crate::signing::SealingKey;
-use crate::telemetry;
+use crate::telemetry::{self, LogConfig, LogFormat};
 use crate::toml_reader::{Node, Problem, Problems, Table, shown};
 use std::net::SocketAddr;
 use std::path::Path;

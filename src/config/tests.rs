@@ -1,4 +1,5 @@
 use super::*;
+use crate::telemetry::LogFormat;
 
 const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const GOOD: &str = r#"issuer = "https://t.example"

@@ -1,13 +1,11 @@
 //! `rolemint dev`: the server as it is, on files of its own, with the demo around it.
 
 use crate::app;
-use crate::cli::stop;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::DatabaseConfig;
 use crate::config::DatabaseUrl;
 use crate::config::HttpConfig;
-use crate::config::LogConfig;
 use crate::config::RevocationConfig;
 use crate::config::TokenStoreConfig;
 use crate::config::UpstreamConfig;
@@ -21,6 +19,7 @@ use crate::dev::provider;
 use crate::dev::provider::Provider;
 use crate::dev::seed;
 use crate::service::deployment::check_templates;
+use crate::telemetry::LogConfig;
 use actix_web::web::ServiceConfig;
 use anyhow::Context as _;
 use std::io::Write as _;
@@ -58,7 +57,7 @@ pub async fn run(options: DevOptions) -> anyhow::Result<()> {
     let printed = banner::text(port, provider_port)?;
     std::io::stdout().lock().write_all(printed.as_bytes())?;
     tokio::select! {
-        asked = stop::asked_to_stop() => asked?,
+        asked = app::asked_to_stop() => asked?,
         ended = server.finished() => return ended,
     }
     provider_handle.stop(false).await;
