@@ -2,7 +2,7 @@
 
 use crate::http::{login, oauth, operation};
 use actix_web::http::header;
-use actix_web::{HttpResponse, Route, web};
+use actix_web::{HttpResponse, Route, guard, web};
 use std::collections::BTreeMap;
 
 /// What a caller must show before anything else happens.
@@ -34,11 +34,16 @@ const fn endpoint(
     Endpoint { method, path, guard, route }
 }
 
+/// GET, and HEAD with it (RFC 9110 §9.3.2), where asking changes nothing.
+fn read() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
 #[rustfmt::skip]
 pub const ENDPOINTS: &[Endpoint] = &[
-    endpoint("GET", "/.well-known/openid-configuration", Guard::Public, || web::get().to(oauth::metadata::show_metadata)),
-    endpoint("GET", "/.well-known/oauth-authorization-server", Guard::Public, || web::get().to(oauth::metadata::show_metadata)),
-    endpoint("GET", "/oauth2/jwks", Guard::Public, || web::get().to(oauth::metadata::show_jwks)),
+    endpoint("GET", "/.well-known/openid-configuration", Guard::Public, || read().to(oauth::metadata::show_metadata)),
+    endpoint("GET", "/.well-known/oauth-authorization-server", Guard::Public, || read().to(oauth::metadata::show_metadata)),
+    endpoint("GET", "/oauth2/jwks", Guard::Public, || read().to(oauth::metadata::show_jwks)),
     endpoint("GET", "/oauth2/authorize", Guard::Public, || web::get().to(oauth::authorize::begin_by_get)),
     endpoint("POST", "/oauth2/authorize", Guard::Public, || web::post().to(oauth::authorize::begin_by_post)),
     endpoint("POST", "/oauth2/token", Guard::Client, || web::post().to(oauth::token::issue_token)),
@@ -51,8 +56,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("OPTIONS", "/oauth2/userinfo", Guard::Public, || web::method(actix_web::http::Method::OPTIONS).to(oauth::cors::answer_preflight)),
     endpoint("GET", "/login/callback", Guard::Browser, || web::get().to(login::finish_login)),
     endpoint("POST", "/login/provider", Guard::Browser, || web::post().to(login::continue_login)),
-    endpoint("GET", "/healthz", Guard::Public, || web::get().to(operation::show_health)),
-    endpoint("GET", "/readyz", Guard::Public, || web::get().to(operation::show_readiness)),
+    endpoint("GET", "/healthz", Guard::Public, || read().to(operation::show_health)),
+    endpoint("GET", "/readyz", Guard::Public, || read().to(operation::show_readiness)),
 ];
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
