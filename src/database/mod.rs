@@ -21,6 +21,9 @@ use crate::domain::ids::SessionId;
 use diesel::r2d2::Pool;
 use std::time::Duration;
 
+/// Longer than any of our transactions takes.
+const TIME_LIMIT: Duration = Duration::from_secs(8);
+
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     #[error("no database connection: {0}")]
@@ -29,6 +32,8 @@ pub enum DatabaseError {
     Query(#[from] diesel::result::Error),
     #[error("a migration failed: {0}")]
     Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the database did not answer in time")]
+    TimedOut,
     #[error("the database task was cancelled")]
     Cancelled(#[from] tokio::task::JoinError),
     /// Somebody wrote what we would not have written.
@@ -76,7 +81,7 @@ impl Database {
         &self,
         work: impl FnOnce(&mut DbConnection) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, DatabaseError> {
-        self.blocking(work).await
+        self.within_limit(work).await
     }
 
     /// One transaction, committed when `work` is Ok. Nothing slow belongs inside.
@@ -84,7 +89,17 @@ impl Database {
         &self,
         work: impl FnOnce(&mut DbConnection) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, DatabaseError> {
-        self.blocking(move |c| connection::write_transaction(c, work)).await
+        self.within_limit(move |c| connection::write_transaction(c, work)).await
+    }
+
+    /// A database that hangs must not hang whoever asks. What was under way may be done all the same:
+    /// nobody was told that it is.
+    async fn within_limit<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut DbConnection) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        let limited = tokio::time::timeout(TIME_LIMIT, self.blocking(work));
+        limited.await.unwrap_or(Err(DatabaseError::TimedOut))
     }
 
     async fn blocking<T: Send + 'static>(
