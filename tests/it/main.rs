@@ -6,11 +6,14 @@
     reason = "a test that meets what it did not expect ends there; so does its harness"
 )]
 
+mod authorize;
 mod binary;
 mod browser;
+mod callback;
 mod harness;
 mod oauth2_provider;
 mod restart;
 mod servers;
 mod sign_in;
+mod token_endpoint;
 mod token_store;

@@ -15,6 +15,17 @@ pub(crate) struct Deployment(pub(crate) Table);
 
 pub(crate) const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
+/// A role with scopes, which the shipped ones do not have.
+const CLERK: &str = r#"{
+    "description": "Keep the calendar of one tenant",
+    "expires_in": 900,
+    "permissions": [
+        { "role": "readwrite", "cache": "calendar-events", "item": { "keyPrefix": "{{tenant.id}}:" } },
+        { "role": "publishsubscribe", "cache": "collaboration", "topic": "{{tenant.id}}-events" }
+    ],
+    "scope": ["calendar:read", "calendar:write"]
+}"#;
+
 impl Deployment {
     /// The sample tenants, with `provider` as their provider `corp`.
     pub(crate) fn of(provider: &Provider) -> Self {
@@ -111,6 +122,7 @@ impl Deployment {
             let template = template.unwrap();
             fs::copy(template.path(), templates.join(template.file_name())).unwrap();
         }
+        fs::write(templates.join("clerk.json"), CLERK).unwrap();
         let path = folder.join("deployment.toml");
         fs::write(&path, self.to_string()).unwrap();
         path

@@ -5,6 +5,7 @@
 
 pub(crate) mod binary;
 pub(crate) mod deployment;
+pub(crate) mod flow;
 pub(crate) mod http;
 pub(crate) mod logs;
 pub(crate) mod needs;
@@ -43,6 +44,19 @@ macro_rules! on_both_stores {
 }
 pub(crate) use on_both_stores;
 
+/// As [`on_both_stores!`], for what no store has a part in: on the embedded ones alone.
+macro_rules! on_embedded_stores {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name {
+            #[test]
+            fn sqlite_embedded() {
+                $crate::harness::on($crate::harness::Pair::SqliteEmbedded, super::$name);
+            }
+        })+
+    };
+}
+pub(crate) use on_embedded_stores;
+
 /// Something that a test is given, on stores of its own.
 pub(crate) trait SetUp: Sized {
     /// What it needs beside the stores.
@@ -72,6 +86,21 @@ pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let limit = Duration::from_secs(180);
     runtime.block_on(async { tokio::time::timeout(limit, test).await.expect("done in 3 minutes") })
+}
+
+/// What comes of asking again and again, for at most two seconds: a change by the command line counts
+/// within one.
+pub(crate) async fn soon<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+    let answer = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let limit = Duration::from_secs(2);
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| panic!("{what}: not in {limit:?}"))
 }
 
 /// The name of the running test, as long as the test runner gives each its own thread.

@@ -165,6 +165,7 @@ pub(crate) fn people() -> Value {
         "dana": person("dana@acme.example", "Dana", &["data-entry"]),
         "ada": person("ada@acme.example", "Ada", &["admin"]),
         "gil": person("gil@globex.example", "Gil", &["data-entry"]),
+        "sam": person("sam@acme.example", "Sam", &["clerk"]),
         "nora": person("nora@acme.example", "Nora", &[]),
         "otto": person("otto@acme.example", "Otto", &["auditor"]),
         "eve": person("eve@elsewhere.example", "Eve", &["data-entry", "admin"]),

@@ -3,6 +3,9 @@
 use rolemint::app::{self, Options, Running};
 use rolemint::clock::Clock;
 use rolemint::config::Config;
+use rolemint::database::{Database, Location};
+#[cfg(feature = "postgres")]
+use rolemint::domain::secret::Secret;
 
 use super::binary::Binary;
 use super::deployment::Deployment;
@@ -29,7 +32,8 @@ impl SetUp for World {
         collect_logs();
         let binary = Binary::new(stores);
         let provider = Provider::start(&binary.issuer);
-        let deployment = Deployment::of(&provider).introspecting(&binary.issuer);
+        let deployment =
+            Deployment::of(&provider).introspecting(&binary.issuer).with_every_kind_of_client();
         binary.apply(&deployment).success();
         let issuer = binary.issuer.clone();
         let clock = Clock::manual(Clock::System.now());
@@ -57,9 +61,34 @@ impl World {
         Browser::new(&self.issuer)
     }
 
+    /// `rolemint apply` of [`World::deployment`], while the server runs; `prune` names what it deletes.
+    pub(crate) fn apply(&self, prune: &[&str]) {
+        let path = self.deployment.write(self.binary.folder());
+        let mut arguments = vec!["apply", "--yes", path.to_str().unwrap()];
+        arguments.extend(prune.iter().flat_map(|entry| ["--prune", *entry]));
+        self.binary.command(&arguments).success();
+    }
+
+    /// The database, beside the server.
+    pub(crate) async fn database(&self) -> Database {
+        open(&self.binary.stores.database_url).await
+    }
+
     pub(crate) fn stores(&mut self) -> &mut Stores {
         &mut self.binary.stores
     }
+}
+
+/// A database of the tests, by its URL.
+pub(crate) async fn open(url: &str) -> Database {
+    let location = match url.strip_prefix("sqlite:") {
+        Some(path) => Location::Sqlite(path.to_owned()),
+        #[cfg(feature = "postgres")]
+        None => Location::Postgres(Secret::new(url.to_owned())),
+        #[cfg(not(feature = "postgres"))]
+        None => panic!("a build without PostgreSQL"),
+    };
+    Database::open(location, 2).await.unwrap()
 }
 
 /// Everything that the servers of this process log goes into one file of the log folder.
