@@ -1,0 +1,216 @@
+//! Ending what one holds, and nothing that is another's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rolemint::database;
+use serde_json::{Value, json};
+
+use crate::harness::flow::{ACCESS_TOKEN, PORTAL_URI, REDIRECT_URI, Request, forged, session_of};
+use crate::harness::world::World;
+use crate::harness::{on_both_stores, on_embedded_stores};
+
+on_both_stores!(
+    a_refresh_token_ends_its_session,
+    an_access_token_ends_itself_and_what_was_exchanged_from_it,
+    another_clients_token_is_not_ended,
+    whatever_a_refresh_races_nothing_of_a_revoked_session_lives,
+);
+on_embedded_stores!(
+    what_is_unknown_is_as_good_as_ended,
+    only_a_client_may_revoke,
+    a_wrong_hint_still_ends_it,
+    a_superseded_refresh_token_ends_its_session_too,
+);
+
+async fn a_refresh_token_ends_its_session(world: World) {
+    let tokens = world.sign_in("dana").await;
+    let other = world.sign_in("dana").await;
+    let refreshed = world.refresh("web", &tokens["refresh_token"]).await.expect(200).json();
+    let token = refreshed["access_token"].as_str().unwrap();
+    let child = world.exchange("backend", token, ACCESS_TOKEN, &[]).await.expect(200).json();
+
+    let answer = world.revoke("web", &refreshed["refresh_token"]).await.expect(200);
+    assert_eq!(answer.body, "");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    for dead in [&tokens, &refreshed, &child] {
+        assert!(!world.is_active(&dead["access_token"]).await);
+        world.user_info(&dead["access_token"]).await.expect(401);
+    }
+    for dead in [&tokens, &refreshed] {
+        world.refresh("web", &dead["refresh_token"]).await.expect_error(400, "invalid_grant");
+    }
+    let exchanged = world.exchange("backend", token, ACCESS_TOKEN, &[]).await;
+    exchanged.expect_error(400, "invalid_request");
+    let (session, database) = (session_of(&tokens["access_token"]), world.database().await);
+    let reason = database.read(move |c| database::subjects::find_ended_reason(c, &session)).await;
+    assert_eq!(reason.unwrap().as_deref(), Some("revoked by its client"));
+    // Again is no error, and her other session lives.
+    world.revoke("web", &refreshed["refresh_token"]).await.expect(200);
+    assert!(world.is_active(&other["access_token"]).await);
+    world.refresh("web", &other["refresh_token"]).await.expect(200);
+}
+
+async fn an_access_token_ends_itself_and_what_was_exchanged_from_it(world: World) {
+    let tokens = world.sign_in("dana").await;
+    let sibling = world.refresh("web", &tokens["refresh_token"]).await.expect(200).json();
+    let exchange = async |parent: &Value| {
+        let parent = parent["access_token"].as_str().unwrap();
+        world.exchange("backend", parent, ACCESS_TOKEN, &[]).await.expect(200).json()
+    };
+    let child = exchange(&tokens).await;
+    let grandchild = exchange(&child).await;
+    let cousin = exchange(&sibling).await;
+    for alive in [&tokens, &sibling, &child, &grandchild, &cousin] {
+        assert!(world.is_active(&alive["access_token"]).await);
+    }
+    world.revoke("backend", &child["access_token"]).await.expect(200);
+    assert!(!world.is_active(&child["access_token"]).await);
+    assert!(!world.is_active(&grandchild["access_token"]).await);
+    assert!(world.is_active(&tokens["access_token"]).await, "what it came from lives");
+    let again = exchange(&tokens).await;
+
+    world.revoke("web", &tokens["access_token"]).await.expect(200);
+    for dead in [&tokens, &child, &grandchild, &again] {
+        assert!(!world.is_active(&dead["access_token"]).await);
+    }
+    let parent = tokens["access_token"].as_str().unwrap();
+    let refused = world.exchange("backend", parent, ACCESS_TOKEN, &[]).await;
+    refused.expect_error(400, "invalid_request");
+    for alive in [&sibling, &cousin] {
+        assert!(world.is_active(&alive["access_token"]).await);
+    }
+    world.refresh("web", &sibling["refresh_token"]).await.expect(200);
+}
+
+async fn another_clients_token_is_not_ended(world: World) {
+    let tokens = world.sign_in_at(&Request::of("portal", PORTAL_URI), "dana").await;
+    for thief in ["web", "backend", "api"] {
+        for kind in ["access_token", "refresh_token"] {
+            let answer = world.revoke(thief, &tokens[kind]).await;
+            assert_eq!(answer.status, 400, "{thief}: {}", answer.body);
+            answer.expect_error(400, "unauthorized_client");
+        }
+    }
+    // A refresh token that only looks like the other client's is nobody's, and nobody is told more.
+    let token = tokens["refresh_token"].as_str().unwrap();
+    let swapped = format!("{}{}", &token[..token.len() - 8], "AAAAAAAA");
+    let answer = world.revoke("web", &json!(swapped)).await;
+    assert_eq!(answer.expect(200).body, "");
+    let access_token = tokens["access_token"].as_str().unwrap();
+    assert_eq!(world.introspect_as("portal", access_token).await["active"], true);
+    world.refresh("portal", &tokens["refresh_token"]).await.expect(200);
+    // Without its secret the client itself is a stranger.
+    let form = [("client_id", "portal"), ("token", access_token)];
+    world.browser().post("/oauth2/revoke", &form).await.expect_error(401, "invalid_client");
+    assert_eq!(world.introspect_as("portal", access_token).await["active"], true);
+}
+
+async fn what_is_unknown_is_as_good_as_ended(world: World) {
+    let tokens = world.sign_in("dana").await;
+    let forged = forged(&tokens["access_token"], &json!({}), &json!({ "tenant": "globex" }));
+    let long = "x".repeat(60_000);
+    let unknown = [
+        "x",
+        "a.b.c",
+        "rmr_AAAA",
+        "rma_AAAA",
+        "\0",
+        &long,
+        &forged,
+        // An ID token is no token of this endpoint.
+        tokens["id_token"].as_str().unwrap(),
+    ];
+    for token in unknown {
+        let answer = world.revoke("web", &json!(token)).await;
+        assert_eq!(answer.expect(200).body, "", "{token:.40}");
+    }
+    assert!(world.is_active(&tokens["access_token"]).await);
+    world.clock.advance(chrono::TimeDelta::minutes(15));
+    world.revoke("web", &tokens["access_token"]).await.expect(200);
+    world.refresh("web", &tokens["refresh_token"]).await.expect(200);
+}
+
+async fn only_a_client_may_revoke(world: World) {
+    let tokens = world.sign_in("dana").await;
+    let token = ("token", tokens["refresh_token"].as_str().unwrap());
+    let browser = world.browser();
+    let answer = browser.post("/oauth2/revoke", &[token]).await;
+    assert!(answer.header("www-authenticate").starts_with("Basic"));
+    answer.expect_error(401, "invalid_client");
+    let answer = browser.post("/oauth2/revoke", &[token, ("client_id", "nobody")]).await;
+    answer.expect_error(401, "invalid_client");
+    let answer = browser.get(&format!("/oauth2/revoke?client_id=web&token={}", token.1)).await;
+    answer.expect(405);
+    for form in [&[][..], &[("token", "")], &[token, token]] {
+        let answer = world.post_as("web", "/oauth2/revoke", form).await;
+        answer.expect_error(400, "invalid_request");
+    }
+    world.refresh("web", &tokens["refresh_token"]).await.expect(200);
+}
+
+async fn a_wrong_hint_still_ends_it(world: World) {
+    for (kind, hint) in [
+        ("access_token", "refresh_token"),
+        ("refresh_token", "access_token"),
+        ("access_token", "foo"),
+    ] {
+        let tokens = world.sign_in("dana").await;
+        let form = [("token", tokens[kind].as_str().unwrap()), ("token_type_hint", hint)];
+        world.post_as("web", "/oauth2/revoke", &form).await.expect(200);
+        assert!(!world.is_active(&tokens["access_token"]).await, "{kind} as {hint}");
+    }
+}
+
+async fn a_superseded_refresh_token_ends_its_session_too(world: World) {
+    let tokens = world.sign_in("dana").await;
+    let next = world.refresh("web", &tokens["refresh_token"]).await.expect(200).json();
+    world.revoke("web", &tokens["refresh_token"]).await.expect(200);
+    assert!(!world.is_active(&next["access_token"]).await);
+    world.refresh("web", &next["refresh_token"]).await.expect_error(400, "invalid_grant");
+}
+
+/// RFC 7009 §2: after the answer nothing of the session is alive, whenever it was made.
+async fn whatever_a_refresh_races_nothing_of_a_revoked_session_lives(world: World) {
+    const ROUNDS: u64 = 100;
+    let world = Arc::new(world);
+    // Signed in at the provider once; each of these is one more session.
+    let browser = world.browser();
+    for round in 0..ROUNDS {
+        let request = Request::web();
+        let landing = world.landing_in(&browser, &request, "dana").await;
+        let code = crate::harness::http::parameter(&landing, "code").unwrap();
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code.as_str()),
+            ("redirect_uri", REDIRECT_URI),
+            ("code_verifier", request.verifier.as_str()),
+        ];
+        let tokens = world.token("web", &form).await.expect(200).json();
+        // Each round the revocation begins a little later.
+        let refresh = |after: u64| {
+            let (world, token) = (Arc::clone(&world), tokens["refresh_token"].clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_micros(after)).await;
+                world.refresh("web", &token).await
+            })
+        };
+        let refreshing = [refresh(0), refresh(round * 20), refresh(1500)];
+        tokio::time::sleep(Duration::from_micros(round * 60)).await;
+        world.revoke("web", &tokens["refresh_token"]).await.expect(200);
+        let mut made = vec![tokens.clone()];
+        for refreshing in refreshing {
+            let answer = refreshing.await.unwrap();
+            if answer.status == 200 {
+                made.push(answer.json());
+            } else {
+                answer.expect_error(400, "invalid_grant");
+            }
+        }
+        for tokens in made {
+            assert!(!world.is_active(&tokens["access_token"]).await, "round {round}");
+            let answer = world.refresh("web", &tokens["refresh_token"]).await;
+            answer.expect_error(400, "invalid_grant");
+        }
+    }
+}
