@@ -6,6 +6,7 @@
     reason = "a test that meets what it did not expect ends there; so does its harness"
 )]
 
+mod architecture;
 mod authorize;
 mod binary;
 mod browser;
@@ -13,10 +14,14 @@ mod callback;
 mod exchange;
 mod harness;
 mod introspection;
+mod metadata;
+mod migrations;
 mod oauth2_provider;
+mod opaque;
 mod refresh;
 mod restart;
 mod revocation;
+mod routes;
 mod servers;
 mod sign_in;
 mod token_endpoint;

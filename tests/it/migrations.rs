@@ -1,0 +1,139 @@
+//! Migrations: the same for both databases, and each can be taken back.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use chrono::{TimeDelta, Utc};
+use rolemint::database::log::{self, Change, ChangeKind};
+use rolemint::database::{self, Database, DatabaseError, DbConnection};
+use rolemint::domain::audit::{AuditEvent, EndReason, EndedSession, EventKind};
+use rolemint::domain::client::SigningAlgorithm;
+use rolemint::domain::ids::{ProviderId, SessionId, SubjectId};
+use rolemint::domain::revocation::{NewRevocation, RevocationTarget};
+use rolemint::domain::subject::Subject;
+use serde_json::{Map, json};
+
+use crate::harness::world::open;
+use crate::harness::{Stores, on_both_stores};
+
+on_both_stores!(a_schema_goes_up_and_down_and_up_again);
+
+fn folder(database: &str) -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(database);
+    let entries = fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap());
+    names
+        .map(|entry| {
+            for file in ["up.sql", "down.sql"] {
+                let text = fs::read_to_string(entry.path().join(file)).unwrap();
+                assert!(!text.trim().is_empty(), "{}: {file}", entry.path().display());
+            }
+            entry.file_name().into_string().unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn both_databases_have_the_same_migrations() {
+    assert_eq!(folder("sqlite"), folder("postgres"));
+    assert!(!folder("sqlite").is_empty() && !folder("tokens").is_empty());
+}
+
+/// The tables and columns that a migration makes, in order.
+fn tables(database: &str, migration: &str) -> Vec<String> {
+    let path = format!("migrations/{database}/{migration}/up.sql");
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let lines = text.lines().map(str::trim);
+    let made = lines.filter(|line| {
+        line.starts_with("CREATE TABLE") || line.starts_with(|c: char| c.is_ascii_lowercase())
+    });
+    made.filter_map(|line| {
+        let line = line.trim_start_matches("CREATE TABLE ");
+        line.split_whitespace().next().map(str::to_owned)
+    })
+    .collect()
+}
+
+#[test]
+fn both_databases_have_the_same_tables_and_columns() {
+    for migration in folder("sqlite") {
+        assert_eq!(tables("sqlite", &migration), tables("postgres", &migration), "{migration}");
+    }
+}
+
+/// Something in every table, written and read as the server does it.
+async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
+    let now = Utc::now();
+    let subject: SubjectId = format!("u_{}", "a".repeat(26)).parse().unwrap();
+    let provider: ProviderId = "corp".parse().unwrap();
+    let session = SessionId::new([7; 16]);
+    let write = move |c: &mut DbConnection| {
+        log::append_change(c, &Change { kind: ChangeKind::Client, key: "web".to_owned() }, now)?;
+        let revocation = NewRevocation {
+            target: RevocationTarget::Session(session),
+            tenant: None,
+            expires_at: now + TimeDelta::hours(1),
+            reason: "a test".to_owned(),
+        };
+        let appended = log::append_revocation(c, &revocation, now)?;
+        assert_eq!(appended.position, 1, "a new log");
+        let person = Subject { id: subject.clone(), provider, claims: Map::new() };
+        let tenant = "acme".parse().unwrap();
+        database::subjects::put(c, &person, "dana", &tenant, now)?;
+        let ended = EndedSession {
+            session,
+            subject: subject.clone(),
+            tenant: tenant.clone(),
+            client: "web".parse().unwrap(),
+            at: now,
+            reason: EndReason::SignedOut,
+            would_have_ended_at: now,
+        };
+        database::subjects::insert_ended(c, &ended)?;
+        let event = AuditEvent {
+            kind: EventKind::SessionEnded,
+            at: now,
+            tenant: Some(tenant),
+            subject: Some(subject),
+            client: None,
+            session: Some(session),
+            detail: json!({}),
+        };
+        database::audit::insert(c, &event)?;
+        database::keys::lock(c)?;
+        database::keys::insert_signing(c, "kid", SigningAlgorithm::EdDSA, "sealed", now)?;
+        database::keys::insert_derivation(c, 1, "sealed", now)?;
+        database::documents::put_vocabulary(c, "vocabulary")
+    };
+    database.write(write).await?;
+    let read = move |c: &mut DbConnection| {
+        assert_eq!(database::audit::count(c, EventKind::SessionEnded)?, 1);
+        assert_eq!(
+            database::subjects::find_ended_reason(c, &session)?.as_deref(),
+            Some("signed out")
+        );
+        assert_eq!(database::keys::list(c)?.signing.len(), 1);
+        assert_eq!(log::read_after(c, 0, 0, now)?.revocations.len(), 1);
+        assert_eq!(database::documents::find_vocabulary(c)?.as_deref(), Some("vocabulary"));
+        assert!(database::tenants::list(c)?.is_empty() && database::clients::list(c)?.is_empty());
+        assert!(
+            database::providers::list(c)?.is_empty()
+                && database::roles::list_published(c)?.is_empty()
+        );
+        Ok(())
+    };
+    database.read(read).await
+}
+
+async fn a_schema_goes_up_and_down_and_up_again(stores: Stores) {
+    let database = open(&stores.database_url).await;
+    let applied = database.migrate().await.unwrap();
+    assert_eq!(applied.len(), folder("sqlite").len());
+    use_every_table(&database).await.unwrap();
+    assert!(database.migrate().await.unwrap().is_empty(), "a second time there is nothing to do");
+    database.revert_all_migrations().await.unwrap();
+    assert!(use_every_table(&database).await.is_err(), "nothing is left");
+    assert_eq!(database.migrate().await.unwrap(), applied);
+    use_every_table(&database).await.unwrap();
+}
