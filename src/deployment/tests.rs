@@ -327,7 +327,7 @@ exchange = { audiences = ["x"] }
             "d.toml:1: providers.userinfo_endpoint: missing: write userinfo_endpoint = \"https://…\"",
             "d.toml:5: providers.token_endpoint: must be an https URL (http only on 127.0.0.1, [::1] and localhost)",
             "d.toml:6: providers.subject: must be a JSON pointer such as \"/sub\", not \"id\"",
-            "d.toml:9: providers.exchange: unknown key; known here: authentication, authorization_endpoint, client_id, client_secret, client_secret_env, client_secret_file, id, keep_claims, kind, mappings, scopes, status, subject, tenants, token_endpoint, userinfo_endpoint",
+            "d.toml:9: providers.exchange: unknown key; known here: authentication, authorization_endpoint, client_id, client_secret, client_secret_env, client_secret_file, id, issuer, keep_claims, kind, mappings, scopes, status, subject, tenants, token_endpoint, userinfo_endpoint",
         ]
     );
 }

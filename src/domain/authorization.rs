@@ -104,7 +104,7 @@ pub struct RawAuthorization {
 /// What a client asks for in words of its own, checked for form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Wanted {
-    /// None: everything. Without protocol scopes.
+    /// None: no scope was named, which means everything. Without protocol scopes.
     pub scope: Option<ScopeSet>,
     pub protocol_scope: ScopeSet,
     /// A JSON array.
@@ -163,14 +163,9 @@ pub fn parse_wanted(
 ) -> Result<Wanted, ProtocolError> {
     let invalid_scope = |_| ProtocolError::new(ErrorCode::InvalidScope, "scope is malformed");
     let scope: Option<ScopeSet> = scope.map(str::parse).transpose().map_err(invalid_scope)?;
-    let (protocol_scope, rest) = scope.unwrap_or_default().split_protocol();
+    let (protocol_scope, rest) = scope.as_ref().map(ScopeSet::split_protocol).unwrap_or_default();
     let details = details.map(parse_details).transpose()?;
-    Ok(Wanted {
-        scope: if rest.is_empty() { None } else { Some(rest) },
-        protocol_scope,
-        details,
-        audience: audience.to_vec(),
-    })
+    Ok(Wanted { scope: scope.map(|_| rest), protocol_scope, details, audience: audience.to_vec() })
 }
 
 fn parse_details(text: &str) -> Result<Value, ProtocolError> {

@@ -17,7 +17,7 @@ pub enum RevocationTarget {
     Subject(SubjectId),
     Tenant(TenantId),
     Client(ClientId),
-    /// Every session that began by signing in there.
+    /// Everything that began by signing in there.
     Provider(ProviderId),
     ApiKey(String),
     Role(Role),
@@ -59,6 +59,7 @@ pub struct TokenFacts<'a> {
     pub subject: &'a SubjectId,
     pub tenant: &'a TenantId,
     pub client: &'a ClientId,
+    pub provider: &'a ProviderId,
     pub roles: &'a [Role],
     /// role@version, as in claim `tpl`.
     pub templates: &'a [String],
@@ -215,6 +216,7 @@ impl RevocationView {
             || counts(self.subjects.position(token.subject, tenant))
             || counts(self.tenants.position(tenant, tenant))
             || counts(self.clients.position(token.client, tenant))
+            || counts(self.providers.position(token.provider, tenant))
             || token.roles.iter().any(|role| counts(self.roles.position(role, tenant)))
             || token.templates.iter().any(|name| self.templates.position(name, tenant) > 0)
             || self.issued_before_cut(token.issued_at, tenant)
@@ -251,6 +253,7 @@ mod tests {
         subject: SubjectId,
         tenant: TenantId,
         client: ClientId,
+        provider: ProviderId,
         roles: Vec<Role>,
         templates: Vec<String>,
         ancestors: Vec<TokenId>,
@@ -265,6 +268,7 @@ mod tests {
                 subject: "u_dana".parse().unwrap(),
                 tenant: "acme".parse().unwrap(),
                 client: "web".parse().unwrap(),
+                provider: "demo".parse().unwrap(),
                 roles: vec!["data-entry".parse().unwrap()],
                 templates: vec!["data-entry@3".into()],
                 ancestors: vec![TokenId::new([9; 16])],
@@ -279,6 +283,7 @@ mod tests {
                 subject: &self.subject,
                 tenant: &self.tenant,
                 client: &self.client,
+                provider: &self.provider,
                 roles: &self.roles,
                 templates: &self.templates,
                 issued_at: at(100),
@@ -303,6 +308,7 @@ mod tests {
             Target::Subject(token.subject.clone()),
             Target::Tenant(token.tenant.clone()),
             Target::Client(token.client.clone()),
+            Target::Provider(token.provider.clone()),
             Target::Role(token.roles[0].clone()),
             Target::TemplateVersion("data-entry@3".into()),
             Target::Before(at(101)),
@@ -318,7 +324,7 @@ mod tests {
             Target::Role("admin".parse().unwrap()),
             Target::TemplateVersion("data-entry@4".into()),
             Target::Before(at(100)),
-            Target::Provider("demo".parse().unwrap()),
+            Target::Provider("other".parse().unwrap()),
             Target::ApiKey("k".into()),
         ] {
             assert!(!token.dies_of(&entry(6, target.clone())), "{target:?}");

@@ -1,7 +1,7 @@
 //! What our tokens say, and the forms in which they are written.
 
 use crate::domain::Time;
-use crate::domain::ids::{ClientId, Role, SessionId, SubjectId, TenantId, TokenId};
+use crate::domain::ids::{ClientId, ProviderId, Role, SessionId, SubjectId, TenantId, TokenId};
 use crate::domain::revocation::TokenFacts;
 use crate::domain::secret::Secret;
 use data_encoding::BASE64URL_NOPAD;
@@ -59,6 +59,8 @@ pub struct AccessClaims {
     pub client_id: ClientId,
     pub sid: SessionId,
     pub tenant: TenantId,
+    /// Where the person signed in.
+    pub provider: ProviderId,
     pub roles: Vec<Role>,
     pub scope: String,
     /// The permissions, each with its `type` (RFC 9396 §9.1).
@@ -96,6 +98,7 @@ impl AccessClaims {
             client_id: take(m, "client_id")?,
             sid: take(m, "sid")?,
             tenant: take(m, "tenant")?,
+            provider: take(m, "provider")?,
             roles: take(m, "roles")?,
             scope: take(m, "scope")?,
             authorization_details: m.remove("authorization_details")?,
@@ -117,6 +120,7 @@ impl AccessClaims {
             subject: &self.sub,
             tenant: &self.tenant,
             client: &self.client_id,
+            provider: &self.provider,
             roles: &self.roles,
             templates: &self.tpl,
             issued_at: Time::from_timestamp(self.iat, 0).unwrap_or_default(),

@@ -153,6 +153,8 @@ impl Inner {
         now: Time,
     ) -> Result<(), Unavailable> {
         let seed = grant.session;
+        // One at a time: whoever comes second finds the ending of the first.
+        let _turn = self.code_replays.lock().await;
         if self.catalog.revocations().knows_end_of(&seed.id) {
             // A third use and a thousandth add nothing to the log.
             return Ok(());

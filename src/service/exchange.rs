@@ -269,10 +269,10 @@ impl Inner {
         };
         let decided = self.decide(known, claimant, &request.wanted.request(true)).await?;
         // Whoever names scopes gets those and no others; `openid` is one of them.
-        let names_scopes =
-            request.wanted.scope.is_some() || !request.wanted.protocol_scope.is_empty();
-        session.protocol_scope =
-            if names_scopes { request.wanted.protocol_scope.clone() } else { protocol_scope };
+        session.protocol_scope = match &request.wanted.scope {
+            Some(_) => request.wanted.protocol_scope.clone(),
+            None => protocol_scope,
+        };
         let mut ancestors = parent.ancestors.clone();
         ancestors.push(parent.jti);
         let mint = Mint {

@@ -167,6 +167,7 @@ impl Inner {
             client_id: known.client.id.clone(),
             sid: session.id,
             tenant: session.tenant.clone(),
+            provider: session.provider.clone(),
             roles: grant.roles.clone(),
             scope: scope.clone(),
             authorization_details: details.clone(),

@@ -64,6 +64,7 @@ struct Inner {
     clock: Clock,
     verified: Cache<[u8; 32], Arc<AccessClaims>>,
     jwks: String,
+    code_replays: tokio::sync::Mutex<()>,
 }
 
 /// Something that this server depends on is away. Nothing was granted and nothing acknowledged.
@@ -98,6 +99,7 @@ impl Service {
             clock: parts.clock,
             verified: Cache::new(VERIFIED_TOKENS),
             jwks,
+            code_replays: tokio::sync::Mutex::new(()),
         })))
     }
 

@@ -66,8 +66,12 @@ impl Service {
                 found.map_err(Unavailable::from)?.ok_or(NotRefreshed::Invalid("unknown"))?;
             inner.decide_refresh(client, &session, wanted, now).await?;
         }
-        let (session, generation) = inner.step(client, &claims, now).await?;
+        let (mut session, generation) = inner.step(client, &claims, now).await?;
         let (decided, audience) = inner.decide_refresh(client, &session, wanted, now).await?;
+        if wanted.scope.is_some() {
+            // Whoever names scopes gets those and no others; for this token only.
+            session.protocol_scope = wanted.protocol_scope.clone();
+        }
         let mint = Mint {
             known,
             session: &session,

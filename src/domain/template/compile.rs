@@ -38,8 +38,9 @@ const LIFETIMES: std::ops::RangeInclusive<u64> = 1..=86_400;
 const DIRECTIVES: [&str; 5] = ["role", "description", "$if", "$each", "$as"];
 
 /// Claims that mean something of their own in a token of ours.
-const RESERVED_CLAIMS: [&str; 26] = [
+const RESERVED_CLAIMS: [&str; 27] = [
     "ancestors",
+    "provider",
     "iss",
     "sub",
     "aud",
