@@ -71,7 +71,7 @@ fn names(crate_name: &str) -> Regex {
 }
 
 #[track_caller]
-fn assert_none(what: &str, found: Vec<String>) {
+fn assert_none(what: &str, found: &[String]) {
     assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
 }
 
@@ -128,7 +128,7 @@ fn modules_know_only_whom_they_may_know() {
             );
         }
     }
-    assert_none("modules that know whom they may not", found);
+    assert_none("modules that know whom they may not", &found);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_crate_is_named_where_it_is_at_home() {
             found.extend(source.find(&elsewhere).filter(|line| !handle(line)));
         }
     }
-    assert_none("crates that are named away from home", found);
+    assert_none("crates that are named away from home", &found);
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn the_domain_is_pure() {
             found.extend(source.find(&Regex::new(pattern).unwrap()));
         }
     }
-    assert_none("the domain does what only its callers may do", found);
+    assert_none("the domain does what only its callers may do", &found);
 }
 
 #[test]
@@ -218,8 +218,9 @@ fn the_wall_clock_is_read_in_one_place() {
     let reading = Regex::new(r"\bUtc::now\b|\bLocal::now\b|\bSystemTime::now\b").unwrap();
     let elsewhere = |source: &&Source| source.path != "clock.rs";
     let sources = sources();
-    let found = sources.iter().filter(elsewhere).flat_map(|source| source.find(&reading)).collect();
-    assert_none("the wall clock is read beside clock.rs", found);
+    let found: Vec<_> =
+        sources.iter().filter(elsewhere).flat_map(|source| source.find(&reading)).collect();
+    assert_none("the wall clock is read beside clock.rs", &found);
 }
 
 #[test]
@@ -227,8 +228,9 @@ fn the_embedded_stores_queries_are_its_own() {
     let queries = Regex::new(r"\bdatabase::tokens\b").unwrap();
     let elsewhere = |source: &&Source| source.path != "token_store/embedded.rs";
     let sources = sources();
-    let found = sources.iter().filter(elsewhere).flat_map(|source| source.find(&queries)).collect();
-    assert_none("database::tokens is used beside the embedded store", found);
+    let found: Vec<_> =
+        sources.iter().filter(elsewhere).flat_map(|source| source.find(&queries)).collect();
+    assert_none("database::tokens is used beside the embedded store", &found);
 }
 
 #[test]
@@ -236,15 +238,15 @@ fn no_module_is_a_drawer_for_anything() {
     let drawer = Regex::new(r"(^|/)(utils?|helpers?|common|managers?|misc)(\.rs|/)").unwrap();
     let found =
         sources().into_iter().map(|source| source.path).filter(|path| drawer.is_match(path));
-    assert_none("modules without a subject", found.collect());
+    assert_none("modules without a subject", &found.collect::<Vec<_>>());
 }
 
 #[test]
 fn an_import_says_where_it_is_from() {
     let group = Regex::new(r"\buse crate::\{|\buse crate::\w+::\*|\buse super::super\b").unwrap();
     let sources = sources();
-    let found = sources.iter().flat_map(|source| source.find(&group)).collect();
-    assert_none("imports that a reader cannot search for", found);
+    let found: Vec<_> = sources.iter().flat_map(|source| source.find(&group)).collect();
+    assert_none("imports that a reader cannot search for", &found);
 }
 
 #[test]

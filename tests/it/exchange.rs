@@ -134,12 +134,12 @@ async fn a_token_is_what_it_is_declared_to_be(world: World) {
     let code = world.code(&Request::web(), "dana").await;
     let text = |name: &str| tokens[name].as_str().unwrap();
     for token in
-        ["x", "a.b.c", "rma_AAAA", text("id_token"), text("refresh_token"), &upstream, &code.code]
+        ["x", "a.b.c", "rma_AAAA", text("id_token"), text("refresh_token"), &upstream, &code.value]
     {
         assert_not_good(world.exchange("backend", token, ACCESS_TOKEN, &[]).await);
     }
     for token in
-        ["x", "a.b.c", text("id_token"), text("refresh_token"), text("access_token"), &code.code]
+        ["x", "a.b.c", text("id_token"), text("refresh_token"), text("access_token"), &code.value]
     {
         assert_not_good(world.exchange("backend", token, ID_TOKEN, &[]).await);
     }

@@ -146,7 +146,7 @@ async fn what_is_no_token_is_inactive(world: World) {
     }
     // A code is none either.
     let code = world.code(&Request::web(), "dana").await;
-    assert_eq!(world.introspect_as("backend", &code.code).await, inactive());
+    assert_eq!(world.introspect_as("backend", &code.value).await, inactive());
     world.clock.advance(TimeDelta::minutes(15));
     assert_eq!(world.introspect(&tokens["access_token"]).await, inactive(), "expired");
 }

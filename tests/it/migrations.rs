@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
+use rolemint::clock::Clock;
 use rolemint::database::log::{self, Change, ChangeKind};
 use rolemint::database::{self, Database, DatabaseError, DbConnection};
 use rolemint::domain::audit::{AuditEvent, EndReason, EndedSession, EventKind};
@@ -64,7 +65,7 @@ fn both_databases_have_the_same_tables_and_columns() {
 
 /// Something in every table, written and read as the server does it.
 async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
-    let now = Utc::now();
+    let now = Clock::System.now();
     let subject: SubjectId = format!("u_{}", "a".repeat(26)).parse().unwrap();
     let provider: ProviderId = "corp".parse().unwrap();
     let session = SessionId::new([7; 16]);

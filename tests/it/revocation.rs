@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::flow::{ACCESS_TOKEN, PORTAL_URI, REDIRECT_URI, Request, forged, session_of};
 use crate::harness::world::World;
-use crate::harness::{on_both_stores, on_embedded_stores};
+use crate::harness::{Pair, on, on_both_stores, on_embedded_stores};
 
 on_both_stores!(
     a_refresh_token_ends_its_session,
@@ -104,6 +104,38 @@ async fn another_clients_token_is_not_ended(world: World) {
     let form = [("client_id", "portal"), ("token", access_token)];
     world.browser().post("/oauth2/revoke", &form).await.expect_error(401, "invalid_client");
     assert_eq!(world.introspect_as("portal", access_token).await["active"], true);
+}
+
+/// A token store that is away is never taken for one that knows nothing.
+#[test]
+fn nothing_is_answered_without_the_token_store() {
+    on(Pair::PostgresRedis, async |mut world: World| {
+        let tokens = world.sign_in("dana").await;
+        let code = world.code(&Request::web(), "dana").await;
+        world.stores().redis.as_mut().unwrap().kill();
+        let form = [("token", tokens["access_token"].as_str().unwrap())];
+        let answers = [
+            ("introspection", world.post_as("backend", "/oauth2/introspect", &form).await),
+            ("userinfo", world.user_info(&tokens["access_token"]).await),
+            ("a refresh", world.refresh("web", &tokens["refresh_token"]).await),
+            ("a code", world.redeem(&code).await),
+            ("a refresh token's end", world.revoke("web", &tokens["refresh_token"]).await),
+            ("readiness", world.browser().get("/readyz").await),
+        ];
+        for (what, answer) in answers {
+            assert_eq!(answer.status, 503, "{what}: {}", answer.body);
+            assert_eq!(answer.header("retry-after"), "1", "{what}");
+            assert!(!answer.body.contains("edis"), "{what}: {}", answer.body);
+        }
+        world.browser().get("/healthz").await.expect(200);
+        // It comes back with nothing in it, and nothing in it is alive.
+        world.stores().redis.as_mut().unwrap().start_again();
+        world.refresh("web", &tokens["refresh_token"]).await.expect_error(400, "invalid_grant");
+        assert!(!world.is_active(&tokens["access_token"]).await);
+        world.redeem(&code).await.expect_error(400, "invalid_grant");
+        let tokens = world.sign_in("dana").await;
+        assert!(world.is_active(&tokens["access_token"]).await);
+    });
 }
 
 async fn what_is_unknown_is_as_good_as_ended(world: World) {

@@ -1,5 +1,6 @@
 //! The token endpoint: who may ask, how, and what an authorization code is good for.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
@@ -357,8 +358,8 @@ async fn a_body_that_is_no_form_is_refused(world: World) {
         let answer = world.post_body("/oauth2/token", kind, good.as_bytes().to_vec()).await;
         answer.expect_error(400, "invalid_grant");
     }
-    let many = format!("{good}{}", "&a=1".repeat(1).repeat(1))
-        + &(0..200).map(|n| format!("&p{n}=1")).collect::<String>();
+    let mut many = good.to_owned();
+    (0..200).for_each(|number| write!(many, "&p{number}=1").unwrap());
     world
         .post_body("/oauth2/token", FORM, many.into_bytes())
         .await

@@ -66,7 +66,7 @@ async fn whoever_shows_no_good_token_is_challenged(world: World) {
         text("id_token"),
         text("refresh_token"),
         upstream,
-        code.code,
+        code.value,
         "x".repeat(8000),
     ] {
         let answer = browser.bearer(Method::GET, PATH, &bad).await;

@@ -120,7 +120,7 @@ impl Deployment {
 pub(crate) struct Code {
     pub(crate) client: String,
     pub(crate) redirect_uri: String,
-    pub(crate) code: String,
+    pub(crate) value: String,
     pub(crate) verifier: String,
 }
 
@@ -215,7 +215,7 @@ impl World {
         Code {
             client: request.value("client_id"),
             redirect_uri: request.value("redirect_uri"),
-            code,
+            value: code,
             verifier: request.verifier.clone(),
         }
     }
@@ -229,13 +229,11 @@ impl World {
     pub(crate) async fn post_as(&self, client: &str, path: &str, form: &Pairs<'_>) -> Answer {
         let browser = self.browser();
         let declared = self.deployment.clone().client(client).clone();
-        match declared.get("client_secret") {
-            None => browser.post(path, &[&[("client_id", client)], form].concat()).await,
-            Some(_) => {
-                let secret = self.deployment.client_secret(client);
-                browser.post_as((client, &secret), path, form).await
-            }
+        if !declared.contains_key("client_secret") {
+            return browser.post(path, &[&[("client_id", client)], form].concat()).await;
         }
+        let secret = self.deployment.client_secret(client);
+        browser.post_as((client, &secret), path, form).await
     }
 
     pub(crate) async fn redeem(&self, code: &Code) -> Answer {
@@ -355,7 +353,7 @@ impl Code {
     pub(crate) fn form(&self) -> Vec<(&str, &str)> {
         vec![
             ("grant_type", "authorization_code"),
-            ("code", &self.code),
+            ("code", &self.value),
             ("redirect_uri", &self.redirect_uri),
             ("code_verifier", &self.verifier),
         ]
