@@ -23,6 +23,8 @@ on_both_stores!(
     a_code_is_its_own_clients,
     of_fifty_at_once_one_redeems_a_code_at_most,
     a_session_that_ended_by_a_second_use_stays_ended,
+    whoever_uses_a_code_again_its_session_ends_for_as_long_as_it_could_have_lived,
+    a_code_that_is_used_again_and_again_is_noted_once,
 );
 on_embedded_stores!(
     whoever_is_not_who_they_say_is_told_the_same,
@@ -203,6 +205,33 @@ async fn a_session_that_ended_by_a_second_use_stays_ended(world: World) {
         let answer = world.refresh("web", &tokens["refresh_token"]).await;
         answer.expect_error(400, "invalid_grant");
     }
+}
+
+/// The neighbour's own sessions live for an hour; those of `web` for thirty days.
+async fn whoever_uses_a_code_again_its_session_ends_for_as_long_as_it_could_have_lived(
+    world: World,
+) {
+    let code = world.code(&Request::web(), "dana").await;
+    world.redeem(&code).await.expect(200);
+    assert_no_grant(world.token("neighbour", &code.form()).await);
+    let later = world.clock.now() + TimeDelta::hours(2);
+    let read = move |c: &mut database::DbConnection| database::log::read_after(c, 0, 0, later);
+    let batch = world.database().await.read(read).await.unwrap();
+    assert_eq!(batch.revocations.len(), 1, "a node that starts in two hours knows that it ended");
+}
+
+async fn a_code_that_is_used_again_and_again_is_noted_once(world: World) {
+    let code = world.code(&Request::web(), "dana").await;
+    world.redeem(&code).await.expect(200);
+    for _ in 0..5 {
+        assert_no_grant(world.redeem(&code).await);
+    }
+    let now = world.clock.now();
+    let read = move |c: &mut database::DbConnection| {
+        Ok(database::log::read_after(c, 0, 0, now)?.revocations.len())
+    };
+    let entries = world.database().await.read(read).await.unwrap();
+    assert_eq!(entries, 1, "whoever has one used code does not fill the log with it");
 }
 
 async fn whoever_is_not_who_they_say_is_told_the_same(world: World) {
