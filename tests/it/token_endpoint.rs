@@ -175,6 +175,8 @@ async fn redeem_at_once(world: &Arc<World>, count: usize) -> Vec<Answer> {
     for answer in all.collect::<Vec<_>>() {
         answers.push(answer.await.unwrap());
     }
+    // Once more, so that it was certainly used a second time.
+    assert_no_grant(world.redeem(&code).await);
     answers
 }
 
@@ -184,7 +186,12 @@ async fn of_fifty_at_once_one_redeems_a_code_at_most(world: World) {
     let (good, refused): (Vec<_>, Vec<_>) =
         answers.into_iter().partition(|answer| answer.status == 200);
     assert!(good.len() <= 1, "{} redeemed it", good.len());
-    refused.into_iter().for_each(assert_no_grant);
+    for answer in refused {
+        // A store that is slow for a moment refuses too, and says so.
+        if answer.status != 503 {
+            assert_no_grant(answer);
+        }
+    }
     for answer in good {
         let tokens = answer.json();
         assert!(!world.is_active(&tokens["access_token"]).await);
