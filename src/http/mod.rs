@@ -51,6 +51,7 @@ pub fn serve(
     let Settings { workers, body_limit, secure, extra_routes } = settings;
     let edge = Edge { secure };
     let app = move || {
+        let service = service.clone();
         let headers = DefaultHeaders::new()
             .add(("X-Content-Type-Options", "nosniff"))
             .add(("Referrer-Policy", "no-referrer"));
@@ -60,7 +61,8 @@ pub fn serve(
         App::new()
             .wrap(headers)
             .wrap(Condition::new(secure, hsts))
-            .app_data(Data::new(service.clone()))
+            // Called within the worker's own thread.
+            .data_factory(move || std::future::ready(service.for_this_thread()))
             .app_data(Data::new(pages.clone()))
             .app_data(Data::new(edge))
             .app_data(PayloadConfig::new(body_limit))

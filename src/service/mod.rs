@@ -29,6 +29,7 @@ use crate::signing::{KeyError, KeyRing, SealingKey};
 use crate::token_store::{LogPosition, TokenStore, TokenStoreError};
 use crate::upstream::{Upstream, UpstreamError};
 use quick_cache::sync::Cache;
+use std::ops::Deref;
 use std::sync::Arc;
 use url::Url;
 
@@ -52,12 +53,17 @@ pub struct Parts {
 }
 
 struct Inner {
+    tokens: TokenStore,
+    shared: Arc<Shared>,
+}
+
+/// What all threads have in common.
+struct Shared {
     issuer: String,
     /// Where upstream providers send the browser back to.
     callback: Url,
     database: Database,
     catalog: Catalog,
-    tokens: TokenStore,
     upstream: Upstream,
     keys: KeyRing,
     sealing: SealingKey,
@@ -87,12 +93,11 @@ impl Service {
     pub fn new(parts: Parts) -> Result<Self, url::ParseError> {
         let callback = Url::parse(&format!("{}/login/callback", parts.issuer))?;
         let jwks = parts.keys.jwks().to_string();
-        Ok(Self(Arc::new(Inner {
+        let shared = Shared {
             issuer: parts.issuer,
             callback,
             database: parts.database,
             catalog: parts.catalog,
-            tokens: parts.tokens,
             upstream: parts.upstream,
             keys: parts.keys,
             sealing: parts.sealing,
@@ -100,11 +105,26 @@ impl Service {
             verified: Cache::new(VERIFIED_TOKENS),
             jwks,
             code_replays: tokio::sync::Mutex::new(()),
-        })))
+        };
+        Ok(Self(Arc::new(Inner { tokens: parts.tokens, shared: Arc::new(shared) })))
+    }
+
+    /// The same service with a way to the token store that is this thread's own. To be called within that
+    /// thread's runtime.
+    pub fn for_this_thread(&self) -> Result<Self, TokenStoreError> {
+        let tokens = self.0.tokens.for_this_thread()?;
+        Ok(Self(Arc::new(Inner { tokens, shared: Arc::clone(&self.0.shared) })))
     }
 
     pub fn issuer(&self) -> &str {
         &self.0.issuer
+    }
+}
+
+impl Deref for Inner {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.shared
     }
 }
 
