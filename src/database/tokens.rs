@@ -9,8 +9,9 @@
 use anyhow::{Context as _, anyhow};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Integer, Nullable};
-use diesel::sqlite::SqliteConnection;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable};
+use diesel::sqlite::{Sqlite, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -104,13 +105,7 @@ impl Rows<'_> {
     }
 
     pub fn put_session(&mut self, id: &[u8], record: &[u8], collect_at: i64) -> anyhow::Result<()> {
-        let values = (sessions::record.eq(record), sessions::collect_at.eq(collect_at));
-        diesel::insert_into(sessions::table)
-            .values((sessions::id.eq(id), values))
-            .on_conflict(sessions::id)
-            .do_update()
-            .set(values)
-            .execute(self.0)?;
+        PutSession { id, record, collect_at }.execute(self.0)?;
         Ok(())
     }
 
@@ -144,6 +139,37 @@ impl Rows<'_> {
         Ok(())
     }
 }
+
+/// An upsert that is prepared once: diesel would have SQLite parse its own at each refresh, which costs more
+/// than to carry it out.
+struct PutSession<'a> {
+    id: &'a [u8],
+    record: &'a [u8],
+    collect_at: i64,
+}
+
+impl QueryFragment<Sqlite> for PutSession<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("INSERT INTO sessions (id, record, collect_at) VALUES (");
+        out.push_bind_param::<Binary, _>(self.id)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Binary, _>(self.record)?;
+        out.push_sql(", ");
+        out.push_bind_param::<BigInt, _>(&self.collect_at)?;
+        out.push_sql(
+            ") ON CONFLICT (id) DO UPDATE SET \
+             record = excluded.record, collect_at = excluded.collect_at",
+        );
+        Ok(())
+    }
+}
+
+impl QueryId for PutSession<'_> {
+    type QueryId = PutSession<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl RunQueryDsl<SqliteConnection> for PutSession<'_> {}
 
 /// The open file. Dropping it waits for the jobs under way.
 pub struct Tokens {
