@@ -121,6 +121,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
 /// A server under load, with the processes whose CPU time counts.
 struct Subject {
     target: Target,
+    /// The server, then its store's server if there is one.
     counted: Vec<u32>,
     // Ended in this order, when it is over.
     _processes: Vec<Process>,
@@ -183,15 +184,17 @@ async fn once(options: &Options, case: Case, subject: &mut Subject) -> anyhow::R
     // What the round before has left to do (a log to copy, a cache to drop) is not this one's.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let own = std::process::id();
-    let (before, busy) = (cpu_of(&subject.counted)?, machine_busy()?);
+    let stores = subject.counted.get(1..).unwrap_or_default();
+    let (before, in_store, busy) = (cpu_of(&subject.counted)?, cpu_of(stores)?, machine_busy()?);
     let others = cpu_of(&[own])?;
     let began = std::time::Instant::now();
     let requests = load::run(case, &mut subject.target, options.length).await?;
     let elapsed = began.elapsed();
     let cpu = cpu_of(&subject.counted)?.saturating_sub(before);
+    let in_store = cpu_of(stores)?.saturating_sub(in_store);
     let ours = cpu.saturating_add(cpu_of(&[own])?.saturating_sub(others));
     let foreign = machine_busy()?.saturating_sub(busy).saturating_sub(ours);
-    Ok(Usage { requests, cpu, foreign, elapsed })
+    Ok(Usage { requests, cpu, in_store, foreign, elapsed })
 }
 
 /// Access tokens that nobody has introspected yet.

@@ -115,6 +115,8 @@ pub(crate) struct Usage {
     pub(crate) requests: u32,
     /// Of the server and its store.
     pub(crate) cpu: Duration,
+    /// Of that, the store's, where it is a process of its own.
+    pub(crate) in_store: Duration,
     /// CPU time of this machine that was neither theirs nor the load generator's.
     pub(crate) foreign: Duration,
     pub(crate) elapsed: Duration,
@@ -122,7 +124,15 @@ pub(crate) struct Usage {
 
 impl Usage {
     pub(crate) fn micros(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / f64::from(self.requests.max(1))
+        self.per_request(self.cpu)
+    }
+
+    pub(crate) fn store_micros(&self) -> f64 {
+        self.per_request(self.in_store)
+    }
+
+    fn per_request(&self, time: Duration) -> f64 {
+        time.as_secs_f64() * 1e6 / f64::from(self.requests.max(1))
     }
 }
 

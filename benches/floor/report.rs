@@ -40,12 +40,14 @@ fn foreign(usage: &Usage) -> f64 {
 /// As Markdown.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut table = String::from(
-        "| case | store | floor, µs CPU | Rolemint, µs CPU | ratio (min–max) | floor, requests/s | Rolemint, requests/s | others' CPU |\n\
+        "| case | store | floor, µs CPU (of that Redis) | Rolemint, µs CPU (of that Redis) | ratio (min–max) | floor, requests/s | Rolemint, requests/s | others' CPU |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for Row { case, store, samples } in rows {
         let [_, floor, _] = spread(samples, |sample| sample.floor.micros());
         let [_, product, _] = spread(samples, |sample| sample.product.micros());
+        let [_, floor_store, _] = spread(samples, |sample| sample.floor.store_micros());
+        let [_, product_store, _] = spread(samples, |sample| sample.product.store_micros());
         let [least, ratio, most] =
             spread(samples, |sample| sample.product.micros() / sample.floor.micros());
         let [_, floor_rate, _] = spread(samples, |sample| rate(&sample.floor));
@@ -55,7 +57,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(
             table,
-            "| {} | {} | {floor:.1} | {product:.1} | {ratio:.2} ({least:.2}–{most:.2}) | {floor_rate:.0} | {product_rate:.0} | {others:.0} % |",
+            "| {} | {} | {floor:.1} ({floor_store:.1}) | {product:.1} ({product_store:.1}) | {ratio:.2} ({least:.2}–{most:.2}) | {floor_rate:.0} | {product_rate:.0} | {others:.0} % |",
             case.name(),
             store.name(),
         );

@@ -29,7 +29,9 @@ use data_encoding::{BASE64, BASE64URL_NOPAD};
 use diesel::Connection as _;
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
-use diesel::sqlite::SqliteConnection;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::Binary;
+use diesel::sqlite::{Sqlite, SqliteConnection};
 use quick_cache::sync::Cache;
 use redis::aio::ConnectionManager;
 use serde::{Deserialize, Serialize};
@@ -347,12 +349,34 @@ impl Job {
                     bail!("not the current generation");
                 }
                 *generation = from.wrapping_add(1).to_be_bytes();
-                diesel::update(row).set(sessions::record.eq(&record)).execute(connection)?;
+                Update { id, record: &record }.execute(connection)?;
                 Ok(record)
             }
         }
     }
 }
+
+/// Prepared once, which diesel's own are not.
+struct Update<'a> {
+    id: &'a [u8],
+    record: &'a [u8],
+}
+
+impl QueryFragment<Sqlite> for Update<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("UPDATE sessions SET record = ");
+        out.push_bind_param::<Binary, _>(self.record)?;
+        out.push_sql(" WHERE id = ");
+        out.push_bind_param::<Binary, _>(self.id)
+    }
+}
+
+impl QueryId for Update<'_> {
+    type QueryId = Update<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl RunQueryDsl<SqliteConnection> for Update<'_> {}
 
 fn connect(path: &str) -> anyhow::Result<SqliteConnection> {
     let mut connection = SqliteConnection::establish(path)?;
