@@ -30,11 +30,17 @@ pub struct Running {
     server: JoinHandle<std::io::Result<()>>,
     handle: actix_web::dev::ServerHandle,
     followers: Vec<JoinHandle<()>>,
+    catalog: Catalog,
 }
 
 impl Running {
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What was applied to the database before this call counts when it returns.
+    pub async fn catch_up(&self) -> anyhow::Result<()> {
+        Ok(self.catalog.catch_up().await?)
     }
 
     /// Resolves when the server has stopped by itself, which is an error.
@@ -82,7 +88,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
     let service = Service::new(Parts {
         issuer: config.issuer_text.clone(),
         database,
-        catalog,
+        catalog: catalog.clone(),
         tokens,
         upstream: Upstream::new(limits).context("upstream")?,
         keys,
@@ -98,7 +104,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
     let server = http::serve(service, settings, listener)?;
     let handle = server.handle();
     let server = tokio::spawn(server);
-    Ok(Running { address, server, handle, followers: vec![follow, forget] })
+    Ok(Running { address, server, handle, followers: vec![follow, forget], catalog })
 }
 
 /// Makes the database hold what is declared, in one transaction; or only says what would change.
@@ -132,6 +138,7 @@ async fn open_database(config: &Config) -> anyhow::Result<Database> {
     let location = match &config.database.url {
         DatabaseUrl::Sqlite(path) => {
             make_folder_of(path)?;
+            make_private(path)?;
             Location::Sqlite(path.to_string_lossy().into_owned())
         }
         #[cfg(feature = "postgres")]
@@ -162,6 +169,16 @@ fn make_folder_of(path: &Path) -> anyhow::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let Some(folder) = folder else { return Ok(()) };
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))
+}
+
+/// SECURITY: the file is its owner's alone from the first moment; SQLite gives its side files the same mode.
+fn make_private(path: &Path) -> anyhow::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    Ok(())
 }
 
 /// Entries of the log that can hit nothing any more are dropped, a few at a time.

@@ -2,14 +2,11 @@
 //!
 //! Everything that is wrong is reported at once, each with its key, and with its line if it has one.
 
-mod network;
 mod read;
 mod source;
 mod stores;
 #[cfg(test)]
 mod tests;
-
-pub use network::{InvalidNetwork, Network};
 
 use crate::domain::secret::Secret;
 use crate::telemetry::LogConfig;
@@ -65,15 +62,13 @@ pub enum TokenStoreConfig {
 pub struct HttpConfig {
     /// None: one for each core.
     pub workers: Option<usize>,
-    /// Peers whose forwarding headers count.
-    pub trusted_proxies: Vec<Network>,
     /// Bytes that a request's body may have.
     pub body_limit: usize,
 }
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { workers: None, trusted_proxies: Vec::new(), body_limit: 65_536 }
+        Self { workers: None, body_limit: 65_536 }
     }
 }
 

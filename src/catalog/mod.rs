@@ -155,7 +155,8 @@ impl Catalog {
             .database
             .read(move |c| log::read_after(c, revocations_after, changes_after, now))
             .await?;
-        self.apply_revocations(&batch);
+        // SECURITY: changes first. Whoever decides in between uses new facts and the old position, and a
+        // token that is too old by its position only dies too soon.
         match &batch.changes {
             Some(changes) => {
                 for change in changes {
@@ -164,6 +165,7 @@ impl Catalog {
             }
             None => self.forget_everything().await?,
         }
+        self.apply_revocations(&batch);
         *changes_applied = batch.change_head;
         *inner.caught_up.lock().unwrap_or_else(PoisonError::into_inner) = began;
         Ok(())

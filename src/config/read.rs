@@ -2,7 +2,7 @@
 
 use crate::config::source::{Environment, Section};
 use crate::config::{
-    Config, DatabaseConfig, DatabaseUrl, HttpConfig, Network, RevocationConfig, TokenStoreConfig,
+    Config, DatabaseConfig, DatabaseUrl, HttpConfig, RevocationConfig, TokenStoreConfig,
     UpstreamConfig, stores,
 };
 use crate::domain::secret::Secret;
@@ -155,20 +155,11 @@ fn http(section: &Section<'_>) -> Option<HttpConfig> {
     let default = HttpConfig::default();
     let workers =
         section.get("workers").map_or(Some(default.workers), |node| node.number(1, 1024).map(Some));
-    let trusted_proxies = section.get("trusted_proxies").map_or(Some(Vec::new()), |node| {
-        let proxies = node.list()?.into_iter().map(|proxy| proxy.parse::<Network>());
-        // Each element is looked at, whatever the one before it was.
-        proxies.collect::<Vec<_>>().into_iter().collect()
-    });
     let body_limit = section
         .get("body_limit")
         .map_or(Some(default.body_limit), |node| node.number(1024, 16 * 1024 * 1024));
     section.finish();
-    Some(HttpConfig {
-        workers: workers?,
-        trusted_proxies: trusted_proxies?,
-        body_limit: body_limit?,
-    })
+    Some(HttpConfig { workers: workers?, body_limit: body_limit? })
 }
 
 fn revocation(section: &Section<'_>) -> Option<RevocationConfig> {

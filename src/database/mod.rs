@@ -26,11 +26,11 @@ const TIME_LIMIT: Duration = Duration::from_secs(8);
 
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    #[error("no database connection: {0}")]
+    #[error("no database connection")]
     Pool(#[from] diesel::r2d2::PoolError),
-    #[error("a query failed: {0}")]
+    #[error("a query failed")]
     Query(#[from] diesel::result::Error),
-    #[error("a migration failed: {0}")]
+    #[error("a migration failed")]
     Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the database did not answer in time")]
     TimedOut,
@@ -129,7 +129,8 @@ impl Database {
 struct LogWithoutSecrets;
 impl diesel::r2d2::HandleError<diesel::r2d2::Error> for LogWithoutSecrets {
     fn handle_error(&self, _error: diesel::r2d2::Error) {
-        tracing::warn!("the database refused a connection");
+        // At each attempt: whoever needed the connection says so once, where it matters.
+        tracing::debug!("the database refused a connection");
     }
 }
 

@@ -55,6 +55,7 @@ impl Backend {
 
 /// Adds the sample app to the server that it demonstrates.
 pub(crate) fn routes(config: &mut web::ServiceConfig, backend: Backend) {
+    config.route("/", web::get().to(|| async { web::Redirect::to("/demo").see_other() }));
     config.service(
         web::scope("/demo")
             .app_data(web::Data::new(backend))

@@ -40,7 +40,6 @@ pub async fn run(options: DevOptions) -> anyhow::Result<()> {
     let declared = seed::deployment(port, provider_port);
     let around = Surroundings { read: &seed::read, variable: &|_| None };
     let declared = deployment::parse(seed::NAME, &declared, around, &check_templates)?;
-    app::apply(&config, &clock, &declared, &[], false).await?;
 
     let provider = Provider::new(provider_port, port, clock.clone())?;
     let provider = provider::serve(provider, provider_listener)?;
@@ -50,8 +49,12 @@ pub async fn run(options: DevOptions) -> anyhow::Result<()> {
     let backend = Backend::new(port)?;
     let routes = move |config: &mut ServiceConfig| demo::routes(config, backend.clone());
     let extra_routes: Option<app::ExtraRoutes> = Some(Arc::new(routes));
-    let options = app::Options { clock, extra_routes, listener: Some(server_listener) };
-    let mut server = app::start(config, options).await?;
+    let options =
+        app::Options { clock: clock.clone(), extra_routes, listener: Some(server_listener) };
+    // First the server, which makes sure that no other one has these files.
+    let mut server = app::start(config.clone(), options).await?;
+    app::apply(&config, &clock, &declared, &[], false).await?;
+    server.catch_up().await?;
     // Tests and scripts wait for this line, as for that of `serve`.
     tracing::info!("listening on http://{}", server.address());
     let printed = banner::text(port, provider_port)?;

@@ -11,11 +11,8 @@ use serde_json::Value;
 pub enum EventKind {
     SignedIn,
     SignInRefused,
-    SessionBegun,
     SessionEnded,
     TokenRevoked,
-    TokenExchanged,
-    ExchangeRefused,
     CodeReplayed,
     RefreshReplayed,
     RefreshAhead,
@@ -27,11 +24,8 @@ impl EventKind {
         match self {
             Self::SignedIn => "signed_in",
             Self::SignInRefused => "sign_in_refused",
-            Self::SessionBegun => "session_begun",
             Self::SessionEnded => "session_ended",
             Self::TokenRevoked => "token_revoked",
-            Self::TokenExchanged => "token_exchanged",
-            Self::ExchangeRefused => "exchange_refused",
             Self::CodeReplayed => "code_replayed",
             Self::RefreshReplayed => "refresh_replayed",
             Self::RefreshAhead => "refresh_ahead",
@@ -67,7 +61,6 @@ pub struct EndedSession {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndReason {
-    SignedOut,
     /// The client revoked its refresh token (RFC 7009).
     RevokedByClient,
     CodeUsedTwice,
@@ -82,7 +75,6 @@ pub enum EndReason {
 impl std::fmt::Display for EndReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::SignedOut => f.write_str("signed out"),
             Self::RevokedByClient => f.write_str("revoked by its client"),
             Self::CodeUsedTwice => f.write_str("its authorization code was used a second time"),
             Self::Replayed { presented, current } => write!(

@@ -3,6 +3,7 @@
 use crate::domain::authorization::ProtocolError;
 use crate::domain::secret::Secret;
 use crate::http::Edge;
+use crate::http::oauth::caller::Body;
 use crate::http::pages::Pages;
 use crate::http::parameters::Parameters;
 use crate::service::Service;
@@ -12,7 +13,7 @@ use crate::service::authorize::{
 use crate::service::login::{Callback, SignedIn};
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::http::{StatusCode, header};
-use actix_web::web::{Bytes, Data};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use url::form_urlencoded;
 
@@ -117,6 +118,7 @@ pub(super) fn give_up(service: &Service, pages: &Pages, error: &NotAuthorized) -
             "It was begun in another browser, has taken too long, or is over. Go back to the application and sign in again.",
         ),
         NotAuthorized::Unavailable(cause) => {
+            let cause = crate::service::Report(cause);
             tracing::error!(%cause, "a sign-in failed");
             let mut response = pages.error(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -170,13 +172,12 @@ pub(super) async fn finish_login(
 /// `POST /login/provider`: the person typed their e-mail address.
 pub(super) async fn continue_login(
     request: HttpRequest,
-    body: Result<Bytes, actix_web::Error>,
+    body: Body,
     service: Data<Service>,
     pages: Data<Pages>,
     edge: Data<Edge>,
 ) -> HttpResponse {
-    let parameters = body.ok().and_then(|body| Parameters::parse(&body).ok());
-    let parameters = parameters.filter(|parameters| parameters.repeated().is_none());
+    let parameters = body.parameters().filter(|parameters| parameters.repeated().is_none());
     let continuation = parameters.as_ref().and_then(|parameters| parameters.get("continue"));
     let (Some(parameters), Some(continuation)) = (&parameters, continuation) else {
         let error = NotAuthorized::Unanswerable(Unanswerable::UnknownLogin);

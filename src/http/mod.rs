@@ -55,8 +55,7 @@ pub fn serve(
         let headers = DefaultHeaders::new()
             .add(("X-Content-Type-Options", "nosniff"))
             .add(("Referrer-Policy", "no-referrer"));
-        let hsts = DefaultHeaders::new()
-            .add(("Strict-Transport-Security", "max-age=31536000; includeSubDomains"));
+        let hsts = DefaultHeaders::new().add(("Strict-Transport-Security", "max-age=31536000"));
         let extra_routes = extra_routes.clone();
         App::new()
             .wrap(headers)

@@ -1,6 +1,6 @@
 //! For whoever operates the server.
 
-use crate::service::Service;
+use crate::service::{Report, Service};
 use actix_web::http::header;
 use actix_web::{HttpResponse, web::Data};
 use serde_json::json;
@@ -17,7 +17,7 @@ pub(super) async fn show_readiness(service: Data<Service>) -> HttpResponse {
     match service.check_ready().await {
         Ok(()) => show_health().await,
         Err(error) => {
-            tracing::warn!(%error, "not ready");
+            tracing::warn!(error = %Report(&error), "not ready");
             HttpResponse::ServiceUnavailable()
                 .insert_header((header::CACHE_CONTROL, "no-store"))
                 .insert_header((header::RETRY_AFTER, "1"))

@@ -3,7 +3,7 @@
 use crate::domain::Time;
 use crate::domain::audit::{AuditEvent, EndReason, EndedSession, EventKind};
 use crate::domain::authorization::{is_code_verifier, proves};
-use crate::domain::client::GrantType;
+use crate::domain::client::{GrantType, Lifetimes};
 use crate::domain::secret::{Digest, Secret};
 use crate::domain::session::{RefreshState, Session};
 use crate::service::authenticate::AuthenticatedClient;
@@ -65,7 +65,7 @@ impl Service {
         let grant: CodeGrant =
             serde_json::from_slice(&bytes).map_err(|_| NotRedeemed::Invalid("unreadable"))?;
         if again {
-            inner.end_replayed(grant, known.client.lifetimes.session_absolute, now).await?;
+            inner.end_replayed(grant, now).await?;
             return Err(NotRedeemed::Invalid("used before"));
         }
         // From here on the code is used up, whatever comes of it.
@@ -123,6 +123,7 @@ impl Inner {
             .id_token(known, &session, grant.nonce.as_deref(), now)
             .map_err(Unavailable::from)?;
         let state = self.track(&session, now).await?;
+        self.refuse_if_ended_meanwhile(&session).await?;
         issued.refresh_token =
             self.refresh_token(&session, state.generation).map_err(Unavailable::from)?;
         Ok(issued)
@@ -145,13 +146,20 @@ impl Inner {
         Ok(state)
     }
 
+    /// SECURITY: a second use of the code may have ended the session just before it was stored. The log is
+    /// read once more: an ending that is committed later finds the session in the store and deletes it.
+    async fn refuse_if_ended_meanwhile(&self, session: &Session) -> Result<(), NotRedeemed> {
+        self.catalog.catch_up().await.map_err(Unavailable::from)?;
+        if !self.catalog.revocations().ends_session(session) {
+            return Ok(());
+        }
+        let position = self.catalog.revocations().applied();
+        self.tokens.end(&session.id, position).await.map_err(Unavailable::from)?;
+        Err(NotRedeemed::Invalid("ended meanwhile"))
+    }
+
     /// RFC 6749 §4.1.2: a code used twice ends what its first use made.
-    async fn end_replayed(
-        &self,
-        grant: CodeGrant,
-        lives: u32,
-        now: Time,
-    ) -> Result<(), Unavailable> {
+    async fn end_replayed(&self, grant: CodeGrant, now: Time) -> Result<(), Unavailable> {
         let seed = grant.session;
         // One at a time: whoever comes second finds the ending of the first.
         let _turn = self.code_replays.lock().await;
@@ -159,7 +167,8 @@ impl Inner {
             // A third use and a thousandth add nothing to the log.
             return Ok(());
         }
-        let ends_at = now + TimeDelta::seconds(i64::from(lives));
+        // How long the session that the first use made may live is not known here.
+        let ends_at = now + TimeDelta::seconds(i64::from(Lifetimes::LONGEST_SESSION));
         let ended = EndedSession {
             session: seed.id,
             subject: seed.subject.clone(),

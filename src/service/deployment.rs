@@ -7,6 +7,7 @@ use crate::database::{self, Database, DatabaseError, DbConnection};
 use crate::deployment::TemplateProblem;
 use crate::domain::Time;
 use crate::domain::audit::{AuditEvent, EventKind};
+use crate::domain::client::Lifetimes;
 use crate::domain::deployment::{
     Change, Current, Deployment, Entry, EntryId, Plan, PlanProblem, ProviderDeclaration,
     RoleDeclaration, plan,
@@ -20,9 +21,6 @@ use crate::service::login::PROVIDER_SECRET;
 use crate::signing::{KeyError, SealingKey};
 use chrono::TimeDelta;
 use serde_json::json;
-
-/// No session lives longer, so that no revocation of a deployment has to be kept longer.
-const LONGEST_SESSION: TimeDelta = TimeDelta::days(366);
 
 #[derive(Debug, thiserror::Error)]
 pub enum NotApplied {
@@ -143,7 +141,8 @@ fn carry_out(
         let revocation = NewRevocation {
             target: planned.target.clone(),
             tenant: planned.tenant.clone(),
-            expires_at: now + LONGEST_SESSION,
+            // No session lives longer, so that no revocation has to be kept longer.
+            expires_at: now + TimeDelta::seconds(i64::from(Lifetimes::LONGEST_SESSION)),
             reason: planned.reason.clone(),
         };
         log::append_revocation(c, &revocation, now)?;

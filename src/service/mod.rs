@@ -29,6 +29,8 @@ use crate::signing::{KeyError, KeyRing, SealingKey};
 use crate::token_store::{LogPosition, TokenStore, TokenStoreError};
 use crate::upstream::{Upstream, UpstreamError};
 use quick_cache::sync::Cache;
+use std::error::Error as _;
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use url::Url;
@@ -86,6 +88,21 @@ pub enum Unavailable {
     Keys(#[from] KeyError),
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+}
+
+/// What is away, with everything that led to it: for the log, never for a client.
+pub struct Report<'a>(pub &'a Unavailable);
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.0, f)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
 }
 
 impl Service {

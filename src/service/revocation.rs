@@ -2,11 +2,14 @@
 
 use crate::domain::Time;
 use crate::domain::audit::{AuditEvent, EndReason, EventKind};
+use crate::domain::client::Lifetimes;
+use crate::domain::ids::{ClientId, SessionId};
 use crate::domain::revocation::{NewRevocation, RevocationTarget};
 use crate::domain::token::{AccessClaims, UnverifiedRefreshToken};
 use crate::service::authenticate::AuthenticatedClient;
 use crate::service::refresh::{ended, event};
 use crate::service::{Inner, Service, Unavailable};
+use chrono::TimeDelta;
 use serde_json::json;
 
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +71,32 @@ impl Inner {
         Ok(self.revoke(revocation, event).await?)
     }
 
+    /// The token is ours, and its session is over or the token store has lost it. If the store comes back
+    /// with it, it must stay ended all the same.
+    async fn end_unknown(
+        &self,
+        session: SessionId,
+        client: &ClientId,
+        now: Time,
+    ) -> Result<(), Unavailable> {
+        let revocation = NewRevocation {
+            target: RevocationTarget::Session(session),
+            tenant: None,
+            expires_at: now + TimeDelta::seconds(i64::from(Lifetimes::LONGEST_SESSION)),
+            reason: EndReason::RevokedByClient.to_string(),
+        };
+        let event = AuditEvent {
+            kind: EventKind::SessionEnded,
+            at: now,
+            tenant: None,
+            subject: None,
+            client: Some(client.clone()),
+            session: Some(session),
+            detail: json!({ "session": "not in the token store" }),
+        };
+        self.revoke(revocation, event).await
+    }
+
     async fn revoke_refresh_token(
         &self,
         client: &AuthenticatedClient,
@@ -77,8 +106,15 @@ impl Inner {
         let Some(unverified) = UnverifiedRefreshToken::parse(token) else { return Ok(()) };
         let own = &client.known().client.id;
         let at = self.log_position(&unverified.claims.session);
-        let found = self.tokens.find(&unverified.claims.session, at, now).await;
-        let Some((session, _)) = found.map_err(Unavailable::from)? else { return Ok(()) };
+        let id = unverified.claims.session;
+        let found = self.tokens.find(&id, at, now).await.map_err(Unavailable::from)?;
+        let Some((session, _)) = found else {
+            let ours = self.keys.verify_refresh_token(&unverified, own).is_ok();
+            if ours && !self.catalog.revocations().knows_end_of(&id) {
+                self.end_unknown(id, own, now).await?;
+            }
+            return Ok(());
+        };
         // SECURITY: told only to whoever really holds the other client's token.
         let verified = self.keys.verify_refresh_token(&unverified, &session.client).is_ok();
         if !verified {

@@ -88,7 +88,7 @@ async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
             tenant: tenant.clone(),
             client: "web".parse().unwrap(),
             at: now,
-            reason: EndReason::SignedOut,
+            reason: EndReason::RevokedByClient,
             would_have_ended_at: now,
         };
         database::subjects::insert_ended(c, &ended)?;

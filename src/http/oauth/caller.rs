@@ -6,20 +6,61 @@ use crate::http::oauth::error::OAuthError;
 use crate::http::parameters::Parameters;
 use crate::service::Service;
 use crate::service::authenticate::{AuthenticatedClient, Credentials};
-use actix_web::HttpRequest;
+use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Bytes;
+use actix_web::{FromRequest, HttpRequest};
 use data_encoding::BASE64;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::time::Duration;
 
-pub(super) type Body = Result<Bytes, actix_web::Error>;
+/// The body of a request, whole, within the size and time limits; or why not.
+pub(in crate::http) struct Body(Result<Bytes, Unread>);
+
+enum Unread {
+    TooLarge,
+    TooSlow,
+    Broken,
+}
+
+/// A body of at most 64 KiB that takes longer is not meant to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl FromRequest for Body {
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Infallible>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let body = Bytes::from_request(request, payload);
+        Box::pin(async {
+            Ok(Self(match tokio::time::timeout(BODY_TIMEOUT, body).await {
+                Ok(Ok(bytes)) => Ok(bytes),
+                Ok(Err(error)) => Err(match error.as_error::<PayloadError>() {
+                    Some(PayloadError::Overflow) => Unread::TooLarge,
+                    _ => Unread::Broken,
+                }),
+                Err(_) => Err(Unread::TooSlow),
+            }))
+        })
+    }
+}
+
+impl Body {
+    pub(in crate::http) fn parameters(self) -> Option<Parameters> {
+        self.0.ok().and_then(|bytes| Parameters::parse(&bytes).ok())
+    }
+}
 
 /// A form from a client, before either is known to be good.
 pub(super) fn read_form(request: &HttpRequest, body: Body) -> Result<Parameters, OAuthError> {
-    let body = body.map_err(|error| match error.as_error::<PayloadError>() {
-        Some(PayloadError::Overflow) => OAuthError::bad_request("the request body is too large")
+    let body = body.0.map_err(|unread| match unread {
+        Unread::TooLarge => OAuthError::bad_request("the request body is too large")
             .with_status(StatusCode::PAYLOAD_TOO_LARGE),
-        _ => OAuthError::bad_request("the request body cannot be read"),
+        Unread::TooSlow => OAuthError::bad_request("the request body takes too long")
+            .with_status(StatusCode::REQUEST_TIMEOUT),
+        Unread::Broken => OAuthError::bad_request("the request body cannot be read"),
     })?;
     if !is_form(request) {
         let what = "the body must be application/x-www-form-urlencoded in UTF-8";

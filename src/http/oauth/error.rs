@@ -2,7 +2,6 @@
 
 use crate::domain::authorization::{ErrorCode, ProtocolError};
 use crate::domain::grant::Denied;
-use crate::service::Unavailable;
 use crate::service::authenticate::NotAuthenticated;
 use crate::service::code::NotRedeemed;
 use crate::service::exchange::NotExchanged;
@@ -10,6 +9,7 @@ use crate::service::introspection::NotIntrospected;
 use crate::service::issue::NotIssued;
 use crate::service::refresh::NotRefreshed;
 use crate::service::revocation::NotRevoked;
+use crate::service::{Report, Unavailable};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
@@ -88,9 +88,7 @@ impl From<ProtocolError> for OAuthError {
 
 impl From<Unavailable> for OAuthError {
     fn from(cause: Unavailable) -> Self {
-        let chain = anyhow::Error::from(cause);
-        Self::new(ErrorCode::TemporarilyUnavailable, "try again later")
-            .because(&format!("{chain:#}"))
+        Self::new(ErrorCode::TemporarilyUnavailable, "try again later").because(&Report(&cause))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The OAuth and OpenID Connect endpoints. Errors are RFC 6749 JSON, and nothing is to be stored.
 
 pub(super) mod authorize;
-mod caller;
+pub(super) mod caller;
 pub(super) mod cors;
 mod error;
 pub(super) mod introspect;

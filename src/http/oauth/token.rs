@@ -46,7 +46,12 @@ async fn issue(
     let client = authenticate(service, request, parameters).await?;
     let grant =
         parameters.get("grant_type").ok_or(OAuthError::bad_request("grant_type is missing"))?;
-    match GrantType::parse(grant) {
+    let grant = GrantType::parse(grant);
+    if grant.is_some_and(|grant| !client.known().client.may_use(grant)) {
+        let what = "the client may not use this grant";
+        return Err(OAuthError::new(ErrorCode::UnauthorizedClient, what));
+    }
+    match grant {
         Some(GrantType::AuthorizationCode) => redeem_code(service, &client, parameters).await,
         Some(GrantType::RefreshToken) => refresh(service, &client, parameters).await,
         Some(GrantType::TokenExchange) => exchange(service, &client, parameters).await,
