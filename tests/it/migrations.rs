@@ -112,7 +112,7 @@ async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
         assert_eq!(database::audit::count(c, EventKind::SessionEnded)?, 1);
         assert_eq!(
             database::subjects::find_ended_reason(c, &session)?.as_deref(),
-            Some("signed out")
+            Some("revoked by its client")
         );
         assert_eq!(database::keys::list(c)?.signing.len(), 1);
         assert_eq!(log::read_after(c, 0, 0, now)?.revocations.len(), 1);
