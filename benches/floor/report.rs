@@ -25,7 +25,9 @@ fn spread(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
     let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
     let last = values.len().saturating_sub(1);
-    [at(0), at(values.len() / 2), at(last)]
+    // Of an even number, between the two in the middle.
+    let middle = f64::midpoint(at(last / 2), at(values.len() / 2));
+    [at(0), middle, at(last)]
 }
 
 fn rate(usage: &Usage) -> f64 {
