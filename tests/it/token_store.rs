@@ -1,5 +1,6 @@
 //! One contract, held by both token stores; then what each of them owes beyond it.
 
+use crate::harness::{Need, met};
 use chrono::{DateTime, TimeDelta};
 use redis::{Commands as _, Connection};
 use rolemint::database::{Database, DbConnection, Location, log};
@@ -202,7 +203,11 @@ impl RedisServer {
         Self::start_with(&[])
     }
 
+    /// None: there is no redis-server, and the test is left out.
     fn start_with(arguments: &[&str]) -> Option<Self> {
+        if !met(&[Need::Redis]) {
+            return None;
+        }
         for _ in 0..5 {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let port = listener.local_addr().unwrap().port();
@@ -210,17 +215,7 @@ impl RedisServer {
             match Self::start_on(port, Folder::new(), arguments) {
                 Ok(Some(server)) => return Some(server),
                 Ok(None) => {} // somebody else took the port
-                Err(error) => {
-                    if std::env::var("ROLEMINT_TEST_WITHOUT_SERVERS").as_deref() == Ok("1") {
-                        let test = std::thread::current().name().unwrap_or("a test").to_owned();
-                        eprintln!("left out, since redis-server is missing: {test}");
-                        return None;
-                    }
-                    panic!(
-                        "cannot start redis-server ({error}). Install it (apt-get install \
-                         redis-server), or set ROLEMINT_TEST_WITHOUT_SERVERS=1 to leave such tests out"
-                    );
-                }
+                Err(error) => panic!("cannot start redis-server: {error}"),
             }
         }
         panic!("redis-server does not start");
