@@ -13,7 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::needs::{self, Need};
-use super::process::{Server, Start, output};
+use super::process::{Server, Start, output, until};
 use super::{free_port, secrets, unguessable};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -82,8 +82,15 @@ impl Redis {
     }
 
     /// It is there, and answers nothing, until [`Redis::resume`].
+    /// Returns when the process has really stopped: a signal is taken a moment after it is sent.
     pub(crate) fn pause(&mut self) {
         self.server.as_mut().unwrap().signal("STOP");
+        let stat = format!("/proc/{}/stat", self.pid());
+        until("the pause", Duration::from_secs(10), || {
+            let stat = fs::read_to_string(&stat).ok()?;
+            let (_, state) = stat.rsplit_once(") ")?;
+            state.starts_with('T').then_some(())
+        });
     }
 
     pub(crate) fn resume(&mut self) {
