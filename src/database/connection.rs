@@ -60,6 +60,9 @@ impl ManageConnection for Manager {
             }
             #[cfg(feature = "postgres")]
             Location::Postgres(url) => {
+                // Before libpq does: OpenSSL then takes nothing down at the end of the process, when a thread of
+                // the pool may still be connecting. That would be a crash.
+                openssl_sys::init();
                 let mut connection = diesel::pg::PgConnection::establish(url.reveal())
                     .map_err(r2d2::Error::ConnectionError)?;
                 connection

@@ -101,6 +101,27 @@ fn postgresql_is_reached_over_tls_and_only_where_it_is_trusted() {
     });
 }
 
+/// The pool may be connecting on a thread of its own when a command is done.
+#[test]
+fn a_command_that_ends_while_its_pool_connects_ends_well() {
+    if !met(&[Need::Postgres]) {
+        return;
+    }
+    for url in
+        [Postgres::shared().database(), Postgres::shared().database_over_tls(Trusted::TheServer)]
+    {
+        let mut stores = Stores::start(Pair::SqliteEmbedded);
+        stores.database_url = url;
+        let rolemint = Binary::new(stores);
+        let configuration = rolemint.configure();
+        let arguments = ["migrate", "--config", configuration.to_str().unwrap()];
+        let migrate = || drop(command(&arguments, rolemint.folder()).success());
+        std::thread::scope(|scope| {
+            (0..8).for_each(|_| drop(scope.spawn(|| (0..40).for_each(|_| migrate()))));
+        });
+    }
+}
+
 #[test]
 fn applying_a_deployment_file_says_what_changes() {
     if !met(&[Need::Node]) {

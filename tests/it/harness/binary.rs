@@ -83,7 +83,7 @@ impl Binary {
     }
 
     /// Writes the configuration; its path.
-    pub(super) fn configure(&self) -> PathBuf {
+    pub(crate) fn configure(&self) -> PathBuf {
         let path = self.folder().join("rolemint.toml");
         fs::write(&path, self.configuration.to_string()).unwrap();
         path

@@ -88,8 +88,7 @@ pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     runtime.block_on(async { tokio::time::timeout(limit, test).await.expect("done in 3 minutes") })
 }
 
-/// What comes of asking again and again, for at most two seconds: a change by the command line counts
-/// within one.
+/// What comes of asking again and again. How soon is measured elsewhere: here a busy machine may take its time.
 pub(crate) async fn soon<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
     let answer = async {
         loop {
@@ -99,7 +98,7 @@ pub(crate) async fn soon<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let limit = Duration::from_secs(2);
+    let limit = Duration::from_secs(30);
     tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| panic!("{what}: not in {limit:?}"))
 }
 
