@@ -26,6 +26,7 @@ use crate::domain::template::render::Item;
 use crate::domain::template::render::RoleTemplate;
 use crate::domain::template::render::SelectorTemplate;
 use crate::domain::template::render::Slot;
+use crate::domain::template::render::When;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -195,7 +196,8 @@ impl Compiler<'_> {
                 let parsed = value.as_str().ok_or_else(|| "is a condition in a string".to_owned());
                 let parsed = parsed.and_then(|text| expression::parse_condition(text, &variables));
                 let condition = self.take(&at, parsed)?;
-                Some((at.to_string().into(), condition))
+                let written = value.as_str().unwrap_or_default().into();
+                Some(When { at: at.to_string().into(), written, condition })
             }
         };
         let body = match object.get("permissions") {
@@ -291,7 +293,8 @@ impl Compiler<'_> {
         }
         let selectors = written.into_iter().zip(places);
         let selectors = selectors.map(|((_, written), place)| compiled(written, &place)).collect();
-        Some(Body::Permission { resource: Arc::clone(resource), role, selectors })
+        let at = at.to_string().into();
+        Some(Body::Permission { at, resource: Arc::clone(resource), role, selectors })
     }
 
     /// A selector, and where its text stands.

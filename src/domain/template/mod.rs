@@ -8,6 +8,7 @@ pub mod boundary;
 mod compile;
 mod document;
 mod expression;
+pub mod outline;
 mod render;
 mod values;
 

@@ -59,8 +59,16 @@ pub struct RenderError {
 #[derive(Clone, Debug)]
 pub(super) struct Item {
     pub(super) each: Option<Each>,
-    pub(super) condition: Option<(Box<str>, Condition)>,
+    pub(super) condition: Option<When>,
     pub(super) body: Body,
+}
+
+/// `$if`
+#[derive(Clone, Debug)]
+pub(super) struct When {
+    pub(super) at: Box<str>,
+    pub(super) written: Box<str>,
+    pub(super) condition: Condition,
 }
 
 #[derive(Clone, Debug)]
@@ -71,7 +79,12 @@ pub(super) struct Each {
 
 #[derive(Clone, Debug)]
 pub(super) enum Body {
-    Permission { resource: Arc<ResourceType>, role: Arc<str>, selectors: Vec<SelectorTemplate> },
+    Permission {
+        at: Box<str>,
+        resource: Arc<ResourceType>,
+        role: Arc<str>,
+        selectors: Vec<SelectorTemplate>,
+    },
     Group(Vec<Item>),
 }
 
@@ -162,14 +175,14 @@ impl Item {
             let problem = Problem::TooMany;
             return Err(RenderError { at: "$.permissions".into(), value: list.into(), problem });
         }
-        if let Some((at, condition)) = &self.condition
-            && !condition.evaluate(values).map_err(placed(at))?
+        if let Some(when) = &self.condition
+            && !when.condition.evaluate(values).map_err(placed(&when.at))?
         {
             return Ok(());
         }
         match &self.body {
             Body::Group(items) => render_items(items, values, out),
-            Body::Permission { resource, role, selectors } => {
+            Body::Permission { resource, role, selectors, .. } => {
                 let selectors = selectors.iter().map(|selector| selector.render(values));
                 let selectors = selectors.collect::<Result<_, _>>()?;
                 out.permissions.push(Permission::rendered(
