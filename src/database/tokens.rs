@@ -81,26 +81,26 @@ impl Rows<'_> {
         Ok(())
     }
 
-    pub fn session(&mut self, id: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
-        Ok(sessions::table.find(id).select(sessions::record).first(self.0).optional()?)
-    }
-
-    /// A session and the position of its bucket's marker, both of the same moment.
-    pub fn session_and_position(
+    /// A session and its bucket's marker, both of the same moment, in one look.
+    pub fn session_and_marker(
         &mut self,
         id: &[u8],
         bucket: u8,
-    ) -> anyhow::Result<(Option<Vec<u8>>, u64)> {
-        let marker = buckets::table.find(i32::from(bucket)).select(buckets::position);
-        let row: Option<(Vec<u8>, Option<i64>)> = sessions::table
-            .find(id)
-            .select((sessions::record, marker.single_value()))
+    ) -> anyhow::Result<(Option<Vec<u8>>, Marker)> {
+        let row: Option<(Vec<u8>, Option<(i64, i64)>)> = sessions::table
+            .left_join(buckets::table.on(buckets::bucket.eq(i32::from(bucket))))
+            .filter(sessions::id.eq(id))
+            .select((sessions::record, (buckets::position, buckets::went_back_at).nullable()))
             .first(self.0)
             .optional()?;
         match row {
-            Some((record, position)) => Ok((Some(record), u64::try_from(position.unwrap_or(0))?)),
+            Some((record, Some((position, went_back_at)))) => {
+                let position = u64::try_from(position)?;
+                Ok((Some(record), Marker { position, went_back_at }))
+            }
+            Some((record, None)) => Ok((Some(record), Marker::default())),
             // A moment later: the session may have come to be in between, as if this were asked before.
-            None => Ok((None, self.marker(bucket)?.position)),
+            None => Ok((None, self.marker(bucket)?)),
         }
     }
 

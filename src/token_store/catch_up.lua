@@ -1,6 +1,6 @@
 -- KEYS: marker, sessions to delete. ARGV: the marker that they were asked for with, head of the log, now or 0.
 -- Answers with the marker.
-local position, went_back_at = read_marker(KEYS[1])
+local position, went_back_at = unpack_marker(redis.call('GET', KEYS[1]))
 if position < tonumber(ARGV[1]) then
     return position
 end

@@ -144,7 +144,8 @@ impl Embedded {
     pub(super) async fn look(&self, id: &SessionId, needed: u64) -> Result<Step<Option<Record>>> {
         let id = *id;
         let read = self.0.tokens.read(move |rows| {
-            let (record, marker) = rows.session_and_position(id.as_bytes(), id.bucket())?;
+            let (record, marker) = rows.session_and_marker(id.as_bytes(), id.bucket())?;
+            let marker = marker.position;
             Ok(Step { marker, done: (marker >= needed).then_some(record) })
         });
         read.await.map_err(unavailable)
@@ -160,11 +161,12 @@ impl Embedded {
     ) -> Result<Step<Option<(Record, Refreshed)>>> {
         let (id, now) = (*id, milliseconds(now));
         let answer = self.write(Some(now), move |rows| {
-            let mut bucket = BucketRow::read(rows, id.bucket())?;
+            let (record, marker) = rows.session_and_marker(id.as_bytes(), id.bucket())?;
+            let mut bucket = BucketRow { bucket: id.bucket(), marker };
             if bucket.marker.position < needed {
                 return Ok(Ok(bucket.behind()));
             }
-            let Some(record) = rows.session(id.as_bytes())? else {
+            let Some(record) = record else {
                 return Ok(Ok(bucket.done(None)));
             };
             let (refreshed, changed) = match decide(&record, offer, &bucket.marker, now) {

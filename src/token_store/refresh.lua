@@ -12,11 +12,12 @@ local applied = tonumber(ARGV[2])
 local presented, our_now = tonumber(ARGV[3]), tonumber(ARGV[4])
 local grace, margin = tonumber(ARGV[5]), tonumber(ARGV[6])
 
-local position, went_back_at = read_marker(KEYS[2])
+local found = redis.call('MGET', KEYS[1], KEYS[2])
+local position, went_back_at = unpack_marker(found[2])
 if position < tonumber(ARGV[1]) then
     return { position, BEHIND, '', 0 }
 end
-local record = redis.call('GET', KEYS[1])
+local record = found[1]
 if not record then
     return { position, UNKNOWN, '', 0 }
 end
@@ -44,16 +45,13 @@ local function unchanged(outcome, late_now)
 end
 
 local function store(outcome, times)
-    local parts = {
-        struct.pack('>BI4BBI6I6I6I4B', 1, generation, late, late_counted, now, idle_ends_at, ends_at, idle, #times),
-    }
+    record = struct.pack('>BI4BBI6I6I6I4B', 1, generation, late, late_counted, now, idle_ends_at, ends_at, idle, #times)
     for i = 1, #times do
-        parts[i + 1] = struct.pack('>I6', times[i])
+        record = record .. struct.pack('>I6', times[i])
     end
-    parts[#parts + 1] = body
-    record = table.concat(parts)
+    record = record .. body
     local keep = math.max(math.min(idle_ends_at, ends_at) - our_now, 0) + margin
-    redis.call('SET', KEYS[1], record, 'PX', text(keep))
+    redis.call('SET', KEYS[1], record, 'PX', keep)
     position = advance(KEYS[2], position, went_back_at, applied)
     return { position, outcome, record, late }
 end
