@@ -13,8 +13,10 @@ use crate::domain::template::expression::Segment;
 use crate::domain::template::values::Problem;
 use crate::domain::template::values::Reference;
 use crate::domain::template::values::RenderInput;
+use crate::domain::template::values::Scalar;
 use crate::domain::template::values::Unresolved;
 use crate::domain::template::values::Values;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -37,7 +39,7 @@ pub struct RoleTemplate {
 }
 
 /// What one role gives one user of one tenant.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rendered {
     pub permissions: PermissionSet,
     pub scope: ScopeSet,
@@ -109,10 +111,34 @@ pub(super) enum ClaimTemplate {
     List(Vec<ClaimTemplate>),
 }
 
+/// Who looks on while a template renders. `()` sees nothing, and then nothing of this is in the code.
+pub(super) trait Observer {
+    /// Until `element_ends`, this element of the list is what its variable stands for.
+    fn element_begins(&mut self, _list: &Reference, _index: usize, _value: Scalar<'_>) {}
+    fn element_ends(&mut self) {}
+    /// Until `condition_ends`, all hangs on this condition, which is true.
+    fn condition_holds(&mut self, _when: &When) {}
+    fn condition_ends(&mut self) {}
+    /// A permission has been made of these selectors.
+    fn permission(
+        &mut self,
+        _at: &str,
+        _selectors: &[SelectorTemplate],
+        _made: &Permission,
+        _values: &Values<'_>,
+    ) {
+    }
+    fn list_is_empty(&mut self, _each: &Each) {}
+    fn condition_is_false(&mut self, _when: &When) {}
+}
+
+impl Observer for () {}
+
 /// What has been rendered so far.
-struct Output {
+struct Output<'o, O> {
     permissions: Vec<Permission>,
     looks: usize,
+    observer: &'o mut O,
 }
 
 fn placed(at: &str) -> impl Fn(Unresolved) -> RenderError {
@@ -129,9 +155,18 @@ impl RoleTemplate {
     }
 
     pub fn render(&self, input: &RenderInput<'_>, v: &Vocabulary) -> Result<Rendered, RenderError> {
+        self.render_observed(input, v, &mut ())
+    }
+
+    pub(super) fn render_observed<O: Observer>(
+        &self,
+        input: &RenderInput<'_>,
+        v: &Vocabulary,
+        observer: &mut O,
+    ) -> Result<Rendered, RenderError> {
         let mut values = Values::new(*input);
         let permissions = Vec::with_capacity(self.items.len());
-        let mut out = Output { permissions, looks: 0 };
+        let mut out = Output { permissions, looks: 0, observer };
         render_items(&self.items, &mut values, &mut out)?;
         let mut claims = Map::new();
         for (name, claim) in &self.claims {
@@ -146,50 +181,70 @@ impl RoleTemplate {
     }
 }
 
-fn render_items(
+fn render_items<O: Observer>(
     items: &[Item],
     values: &mut Values<'_>,
-    out: &mut Output,
+    out: &mut Output<'_, O>,
 ) -> Result<(), RenderError> {
     for item in items {
-        match &item.each {
-            None => item.render(values, out)?,
-            Some(each) => {
-                for value in values.list(&each.list).map_err(placed(&each.at))? {
-                    values.push(value);
-                    let rendered = item.render(values, out);
-                    values.pop();
-                    rendered?;
-                }
-            }
+        let Some(each) = &item.each else {
+            item.render(values, out)?;
+            continue;
+        };
+        let list = values.list(&each.list).map_err(placed(&each.at))?;
+        if list.is_empty() {
+            out.observer.list_is_empty(each);
+        }
+        for (index, value) in list.into_iter().enumerate() {
+            out.observer.element_begins(&each.list, index, value);
+            values.push(value);
+            let rendered = item.render(values, out);
+            values.pop();
+            out.observer.element_ends();
+            rendered?;
         }
     }
     Ok(())
 }
 
 impl Item {
-    fn render(&self, values: &mut Values<'_>, out: &mut Output) -> Result<(), RenderError> {
+    fn render<O: Observer>(
+        &self,
+        values: &mut Values<'_>,
+        out: &mut Output<'_, O>,
+    ) -> Result<(), RenderError> {
         out.looks += 1;
         if out.looks > MAX_LOOKS || out.permissions.len() == MAX_RENDERED {
             let list = self.each.as_ref().map_or("permissions", |each| &*each.list.shown);
             let problem = Problem::TooMany;
             return Err(RenderError { at: "$.permissions".into(), value: list.into(), problem });
         }
-        if let Some(when) = &self.condition
-            && !when.condition.evaluate(values).map_err(placed(&when.at))?
-        {
+        let Some(when) = &self.condition else { return self.body.render(values, out) };
+        if !when.condition.evaluate(values).map_err(placed(&when.at))? {
+            out.observer.condition_is_false(when);
             return Ok(());
         }
-        match &self.body {
-            Body::Group(items) => render_items(items, values, out),
-            Body::Permission { resource, role, selectors, .. } => {
-                let selectors = selectors.iter().map(|selector| selector.render(values));
+        out.observer.condition_holds(when);
+        let rendered = self.body.render(values, out);
+        out.observer.condition_ends();
+        rendered
+    }
+}
+
+impl Body {
+    fn render<O: Observer>(
+        &self,
+        values: &mut Values<'_>,
+        out: &mut Output<'_, O>,
+    ) -> Result<(), RenderError> {
+        match self {
+            Self::Group(items) => render_items(items, values, out),
+            Self::Permission { at, resource, role, selectors: written } => {
+                let selectors = written.iter().map(|selector| selector.render(values));
                 let selectors = selectors.collect::<Result<_, _>>()?;
-                out.permissions.push(Permission::rendered(
-                    Arc::clone(resource),
-                    Arc::clone(role),
-                    selectors,
-                ));
+                let made = Permission::rendered(Arc::clone(resource), Arc::clone(role), selectors);
+                out.observer.permission(at, written, &made, values);
+                out.permissions.push(made);
                 Ok(())
             }
         }
