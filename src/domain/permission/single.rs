@@ -232,7 +232,9 @@ pub(in crate::domain) fn resource_type<'v>(
         };
         if let Some(key) = keys.clone().find(|key| !known(key)) {
             let key: String = key.chars().take(80).collect();
-            return PermissionError::new("$", format!("nothing is called {key:?} here"));
+            let types = vocabulary.summary();
+            let problem = format!("nothing is called {key:?} here; the types are {types}");
+            return PermissionError::new("$", problem);
         }
         let keys: Vec<&str> = keys.collect();
         let problem = format!(

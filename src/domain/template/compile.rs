@@ -13,6 +13,7 @@ use crate::domain::scope::is_scope_token;
 use crate::domain::template::boundary;
 use crate::domain::template::boundary::Fault;
 use crate::domain::template::boundary::Written;
+use crate::domain::template::cases;
 use crate::domain::template::document;
 use crate::domain::template::document::Path;
 use crate::domain::template::document::TemplateError;
@@ -112,16 +113,11 @@ impl Compiler<'_> {
         };
         for key in object.keys() {
             match key.as_str() {
-                "description" | "expires_in" | "permissions" | "scope" | "claims" => {}
-                "tests" => self.fail(
-                    &root.key(key),
-                    "tests in a template are not run yet, and what is not run is not accepted; \
-                     take them out",
-                ),
+                "description" | "expires_in" | "permissions" | "scope" | "claims" | "tests" => {}
                 _ => self.fail(
                     &root.key(key),
-                    "is unknown; a template has description, expires_in, permissions, scope and \
-                     claims",
+                    "is unknown; a template has description, expires_in, permissions, scope, \
+                     claims and tests",
                 ),
             }
         }
@@ -142,6 +138,10 @@ impl Compiler<'_> {
         let items = object.get("permissions").map(|list| self.items(list, &at, &[]));
         let scope = object.get("scope").map(|list| self.scope(list, &root.key("scope")));
         let claims = object.get("claims").map(|claims| self.claims(claims, &root.key("claims")));
+        let tests = object.get("tests").map(|tests| {
+            let at = root.key("tests");
+            cases::read(tests, &at, self.source, self.vocabulary, &mut self.errors)
+        });
         Some(RoleTemplate {
             source: self.source.into(),
             description,
@@ -149,6 +149,8 @@ impl Compiler<'_> {
             items: items.unwrap_or_default(),
             scope: scope.unwrap_or_default(),
             claims: claims.unwrap_or_default(),
+            cases: tests.unwrap_or_default(),
+            crosses_tenants: self.crosses_tenants,
         })
     }
 
@@ -348,8 +350,10 @@ impl Compiler<'_> {
             let at = at.key(name);
             if RESERVED_CLAIMS.contains(&name.as_str()) {
                 self.fail(&at, "is a claim of the token itself, which no template can set");
-            } else if check_text(name).is_err() || name.len() > 128 {
-                self.fail(&at, "is no name for a claim: 1 to 128 visible characters");
+            } else if check_text(name).is_err() || name.len() > 128 || name.starts_with("__") {
+                let problem = "is no name for a claim: write 1 to 128 visible characters, the \
+                               first two not `__`";
+                self.fail(&at, problem);
             } else if let Some(claim) = self.claim(value, &at, true) {
                 compiled.push((name.clone(), claim));
             }

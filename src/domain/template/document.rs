@@ -1,5 +1,6 @@
 //! The JSON text of a template: strict parsing, and where in the text something stands.
 
+use serde::Serialize;
 use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
@@ -10,12 +11,14 @@ pub(super) const MAX_DOCUMENT: usize = 64 * 1024;
 const MAX_DEPTH: u8 = 16;
 
 /// One mistake in a template, and how to mend it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TemplateError {
     /// Such as `$.permissions[0].item.keyPrefix`.
     pub path: String,
     /// Both from 1; the column counts characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<usize>,
     pub message: String,
 }
@@ -30,7 +33,8 @@ impl fmt::Display for TemplateError {
 }
 
 /// All mistakes that were found in a template; never none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub struct TemplateErrors(pub Vec<TemplateError>);
 
 impl fmt::Display for TemplateErrors {
@@ -68,14 +72,17 @@ impl Path {
     }
     /// The mistake at this place of `source`.
     pub(super) fn error(&self, source: &str, message: String) -> TemplateError {
-        let place = self.offset(source).and_then(|offset| source.get(..offset)).map(|before| {
-            let line = before.rsplit('\n').next().unwrap_or(before);
-            (before.matches('\n').count() + 1, line.chars().count() + 1)
-        });
-        let (line, column) = place.unzip();
+        let (line, column) = self.place(source).unzip();
         TemplateError { path: self.to_string(), line, column, message }
     }
-    /// Where the value begins in `source`, which has been parsed before.
+    /// Line and column in `source`, which has been parsed before; both from 1.
+    pub(super) fn place(&self, source: &str) -> Option<(usize, usize)> {
+        self.offset(source).and_then(|offset| source.get(..offset)).map(|before| {
+            let line = before.rsplit('\n').next().unwrap_or(before);
+            (before.matches('\n').count() + 1, line.chars().count() + 1)
+        })
+    }
+    /// Where the value begins.
     fn offset(&self, source: &str) -> Option<usize> {
         let mut at = skip_space(source, 0);
         for step in &self.0 {

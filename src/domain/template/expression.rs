@@ -185,8 +185,9 @@ fn names<'a>(segments: &'a [PathSeg], shown: &str) -> Option<Vec<&'a str>> {
             rest = rest.strip_prefix('.')?;
         }
         rest = if let Some(bracketed) = rest.strip_prefix('[') {
-            let good =
-                !name.is_empty() && name.len() <= MAX_NAME && !name.contains(char::is_control);
+            let good = (1..=MAX_NAME).contains(&name.len())
+                && !name.contains(char::is_control)
+                && !name.starts_with("__");
             bracketed.strip_prefix(name.as_str()).filter(|_| good)?.strip_prefix(']')?
         } else {
             rest.strip_prefix(name.as_str()).filter(|_| is_name(name))?

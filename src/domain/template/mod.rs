@@ -5,16 +5,28 @@
 //! apart, refuses all but text and `{{path}}`, and renders that itself.
 
 pub mod boundary;
+mod cases;
 mod compile;
 mod document;
 mod expression;
+mod given;
+mod hostile;
+mod lifetime;
+mod lint;
 pub mod outline;
+mod reads;
 mod render;
 mod trace;
 mod values;
 
+pub use self::cases::CaseOutcome;
 pub use self::document::TemplateError;
 pub use self::document::TemplateErrors;
+pub use self::hostile::HostileReport;
+pub use self::lifetime::Limits;
+pub use self::lifetime::check_lifetime;
+pub use self::lint::Finding;
+pub use self::lint::lint;
 pub use self::render::RenderError;
 pub use self::render::Rendered;
 pub use self::render::RoleTemplate;

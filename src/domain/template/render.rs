@@ -8,6 +8,7 @@ use crate::domain::permission::ResourceType;
 use crate::domain::permission::Selector;
 use crate::domain::permission::Vocabulary;
 use crate::domain::scope::ScopeSet;
+use crate::domain::template::cases::Case;
 use crate::domain::template::expression::Condition;
 use crate::domain::template::expression::Segment;
 use crate::domain::template::values::Problem;
@@ -36,6 +37,9 @@ pub struct RoleTemplate {
     pub(super) items: Vec<Item>,
     pub(super) scope: ScopeSet,
     pub(super) claims: Vec<(String, ClaimTemplate)>,
+    /// The tests that stand in the document.
+    pub(super) cases: Box<[Case]>,
+    pub(super) crosses_tenants: bool,
 }
 
 /// What one role gives one user of one tenant.

@@ -291,7 +291,7 @@ fn documents_are_refused_with_their_place() {
             "stands twice",
         ),
         (with(r#""permission": []"#), "$.permission: is unknown"),
-        (with(r#""tests": []"#), "tests in a template are not run yet"),
+        (with(r#""tests": {}"#), "$.tests: is a list of tests"),
         (with(r#""description": 7"#), "$.description: is a string"),
         (with(r#""expires_in": 0"#), "$.expires_in: is a whole number"),
         (with(r#""expires_in": -1"#), "$.expires_in"),
