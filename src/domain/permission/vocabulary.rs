@@ -118,7 +118,7 @@ impl ResourceType {
         named.map(|(_, action)| &*action.name).collect()
     }
     /// How a prefix of this selector is written.
-    pub(super) fn prefix_word(&self, selector: &str) -> &'static str {
+    pub(in crate::domain) fn prefix_word(&self, selector: &str) -> &'static str {
         if self.keyed.contains(selector) { "keyPrefix" } else { "namePrefix" }
     }
 }

@@ -6,7 +6,10 @@
 
 pub mod boundary;
 mod cases;
+pub mod ceiling;
 mod compile;
+mod cover;
+pub mod diff;
 mod document;
 mod expression;
 mod given;

@@ -21,11 +21,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-const MAX_RENDERED: usize = 1024;
+pub(super) const MAX_RENDERED: usize = 1024;
 /// How many times an object of the template is looked at: a list in a list in a list can repeat a
 /// condition millions of times and yield nothing.
-const MAX_LOOKS: usize = 4096;
-const MAX_SELECTOR: usize = 1024;
+pub(super) const MAX_LOOKS: usize = 4096;
+pub(super) const MAX_SELECTOR: usize = 1024;
 const MAX_CLAIM: usize = 4096;
 
 /// A role's template, compiled once and rendered often.

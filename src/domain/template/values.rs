@@ -6,9 +6,9 @@ use crate::domain::tenant::AttributeValue;
 use crate::domain::tenant::Tenant;
 use serde_json::{Map, Value};
 
-const MAX_LIST: usize = 256;
+pub(super) const MAX_LIST: usize = 256;
 const MAX_CLAIM_DEPTH: usize = 8;
-const MAX_SLOT: usize = 128;
+pub(super) const MAX_SLOT: usize = 128;
 
 /// What a template is rendered for.
 #[derive(Clone, Copy, Debug)]
