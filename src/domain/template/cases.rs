@@ -430,3 +430,6 @@ impl Reader<'_> {
 fn is_text(text: &str) -> bool {
     !text.trim().is_empty() && text.len() <= MAX_TEXT && !text.contains(char::is_control)
 }
+
+#[cfg(test)]
+mod tests;

@@ -171,11 +171,13 @@ fn tenants(outline: &[Outline]) -> Vec<TenantId> {
     let mut following = BTreeSet::new();
     for sketch in outline.iter().flat_map(|one| &one.selectors) {
         let Sketch::Text { pieces, .. } = sketch else { continue };
-        let after = pieces.iter().skip_while(|piece| !is_tenant(piece)).nth(1);
-        following.insert(match after {
-            Some(Piece::Literal(text)) => &**text,
-            _ => "",
-        });
+        let mut from_tenant = pieces.iter().skip_while(|piece| !is_tenant(piece));
+        if from_tenant.next().is_some() {
+            following.insert(match from_tenant.next() {
+                Some(Piece::Literal(text)) => &**text,
+                _ => "",
+            });
+        }
     }
     let pairs = following.iter().flat_map(|long| following.iter().map(move |end| (long, end)));
     let derived = pairs.filter(|(long, end)| long != end).filter_map(|(long, end)| {
@@ -403,3 +405,6 @@ fn with(names: &[&str], value: &Value) -> String {
     let dots = if value.chars().count() > 40 { "…" } else { "" };
     format!("with {} set to {shown}{dots}: ", names.join(", "))
 }
+
+#[cfg(test)]
+mod tests;

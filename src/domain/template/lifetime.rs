@@ -35,3 +35,6 @@ pub fn check_lifetime(template: &RoleTemplate, limits: &Limits) -> Vec<TemplateE
         at.place(&template.source).or_else(|| root.place(&template.source)).unzip();
     vec![TemplateError { path: at.to_string(), line, column, message }]
 }
+
+#[cfg(test)]
+mod tests;

@@ -291,3 +291,6 @@ fn explain_constant(condition: &Condition) -> Option<String> {
     };
     Some(format!("names no value and {fix}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -260,6 +260,10 @@ const PERMISSION: &str = r#"{"role": "readonly", "cache": "c", "item": "{{tenant
 fn with(member: &str) -> String {
     format!(r#"{{"permissions": [{PERMISSION}], {member}}}"#)
 }
+/// So many members of an object.
+fn members(count: usize) -> String {
+    (0..count).map(|n| format!(r#""m{n}": "x""#)).collect::<Vec<_>>().join(",")
+}
 fn of(list: &str) -> String {
     format!(r#"{{"permissions": [{list}]}}"#)
 }
@@ -297,6 +301,9 @@ fn documents_are_refused_with_their_place() {
         (with(r#""expires_in": -1"#), "$.expires_in"),
         (with(r#""expires_in": 1.5"#), "$.expires_in"),
         (with(r#""expires_in": 900.0"#), "$.expires_in"),
+        (with(r#""expires_in": 9e2"#), "$.expires_in"),
+        (with(r#""expires_in": -0"#), "$.expires_in"),
+        (with(r#""expires_in": 18446744073709551616"#), "$.expires_in"),
         (with(r#""expires_in": 86401"#), "$.expires_in"),
         (with(r#""expires_in": "900""#), "$.expires_in"),
         (with(r#""expires_in": null"#), "$.expires_in"),
@@ -310,6 +317,14 @@ fn documents_are_refused_with_their_place() {
         (with(r#""claims": {"a": 0.5}"#), "$.claims.a"),
         (with(r#""claims": {"a": [["b"]]}"#), "$.claims.a[0]"),
         (with(r#""claims": {"": "b"}"#), "no name for a claim"),
+        (with(r#""claims": {"__proto__": "b"}"#), "no name for a claim"),
+        (with(r#""claims": {"\u202ea": "b"}"#), "no name for a claim"),
+        (
+            with(&format!(r#""claims": {{{}}}"#, members(65))),
+            "$.claims: is an object of at most 64",
+        ),
+        (with(&format!(r#""scope": {:?}"#, vec!["a"; 65])), "$.scope: is a list of at most 64"),
+        (with(&format!(r#""description": "{}""#, "x".repeat(1025))), "at most 1024 bytes"),
     ]);
     let reserved = "iss sub aud exp iat nbf jti client_id cnf act may_act scope tenant sid auth_time \
                     acr amr azp typ tpl rev roles authorization_details nonce";
@@ -374,6 +389,20 @@ fn directives_are_refused_with_their_place() {
         (directive(r#""$each": "tenant.id", "$as": "x""#), "is never a list"),
         (directive(r#""$each": ["a"], "$as": "x""#), "$each: is the path to a list"),
         (directive(r#""$each": "lookup user 'x'", "$as": "x""#), "takes the path to a list"),
+        (
+            directive(r#""$each": "@root.user.groups", "$as": "x""#),
+            "$each: `@root.user.groups` is no path",
+        ),
+        (directive(r#""$each": "user.claims.__proto__", "$as": "x""#), "$each: `user.claims.__pr"),
+        (directive(r#""$each": "user.claims.[__proto__]", "$as": "x""#), "$each: `user.claims.[_"),
+        (directive(r#""$each": "{{user.groups}}", "$as": "x""#), "$each: is an expression already"),
+        (directive(r#""$each": "> partial", "$as": "x""#), "$each: "),
+        (directive(r#""$each": "user.groups as |g|", "$as": "x""#), "$each: "),
+        (directive(r#""description": 7"#), "$.permissions[0].description: is a string"),
+        (
+            of(&format!(r#"{{"description": [], "permissions": [{permission}]}}"#)),
+            "$.permissions[0].description: is a string",
+        ),
         (of(&format!(r#"{{"permissions": [{permission}], "role": "readonly"}}"#)), "cannot stand"),
         (of(&format!(r#"{{"permissions": [{permission}], "cache": "c"}}"#)), "cannot stand"),
         (of(&vec![permission; 257].join(",")), "at most 256 permissions"),
@@ -419,6 +448,21 @@ const REFUSED_STRINGS: &[&str] = &[
     "{{lookup user 'id'}}",
     "{{lookup this key}}",
     "{{log user.id}}",
+    "{{#with user}}{{id}}{{/with}}",
+    "{{#with @root}}x{{/with}}",
+    "{{with user}}",
+    "{{#unless user.id}}x{{/unless}}",
+    "{{#lookup user 'id'}}x{{/lookup}}",
+    "{{{{tenant.id}}}}",
+    "{{ {tenant.id} }}",
+    "{{> (lookup user 'id')}}",
+    "{{@partial-block}}",
+    "{{@root}}",
+    "{{user.claims.[__proto__]}}",
+    "{{user.claims.__defineGetter__}}",
+    "{{user.__proto__.id}}",
+    "{{tenant.attributes.__proto__}}",
+    "{{tenant.constructor}}",
     "{{(lower user.id)}}",
     "{{lower user.id}}",
     "{{user.id a=b}}",
@@ -605,6 +649,27 @@ const REFUSED_CONDITIONS: &[&str] = &[
     "in user.groups 'a'",
     "in 'a' 'b'",
     "eq tenant.id (lookup user 'x')",
+    "eq tenant.id (upper 'x')",
+    "lookup user.claims 'yes'",
+    "log user.claims.yes",
+    "with user",
+    "if user.claims.yes",
+    "{{{user.claims.yes}}}",
+    "*inline 'x'",
+    "@root.user.claims.yes",
+    "@root",
+    "this",
+    "user.claims.__proto__",
+    "user.claims.[__proto__]",
+    "eq user.claims.__proto__ 'x'",
+    "in 'a' @root.user.groups",
+    "in 'a' user.__proto__",
+    "not",
+    "and",
+    "or user.claims.yes",
+    "not user.claims.yes user.claims.no",
+    "gt tenant.attributes.seats 7",
+    "eq tenant.id 'a' else",
     "eq tenant.id a='b'",
     "eq tenant.id 0.5",
     "eq tenant.id null",
@@ -738,6 +803,71 @@ fn lists_repeat_an_object() {
         );
         assert_eq!(render(&source).unwrap_err().problem, Problem::TooMany);
     }
+}
+
+#[test]
+fn limits_of_what_is_rendered_are_errors_and_cut_nothing_off() {
+    let v = vocabulary();
+    let tenant = tenant("acme");
+    let rendered = |source: &str, claims: Value| {
+        let user = Some(User { id: &"u_x".parse().unwrap(), claims: claims.as_object().unwrap() });
+        let input = RenderInput { tenant: &tenant, user, client: &"c".parse().unwrap() };
+        compile(source).unwrap_or_else(|errors| panic!("{errors}")).render(&input, &v)
+    };
+    // A selector of 1 KiB, a claim of 4 KiB.
+    let parts: String = (0..8).map(|_| "{{user.claims.a}}:").collect();
+    let item = item_template(&json!(format!("{{{{tenant.id}}}}:{parts}")));
+    assert!(rendered(&item, json!({"a": "x".repeat(126)})).is_ok(), "5 + 8 * 127 = 1021");
+    let error = rendered(&item, json!({"a": "x".repeat(127)})).unwrap_err();
+    assert_eq!((&*error.at, error.problem), ("$.permissions[0].item", Problem::TooLong));
+    let claim = json!({"scope": ["s"], "claims": {"c": "{{user.claims.a}}"}}).to_string();
+    let length = |claims: &Map<String, Value>| claims["c"].as_str().unwrap().len();
+    let most = rendered(&claim, json!({"a": "x".repeat(4096)})).unwrap();
+    assert_eq!(length(&most.claims), 4096);
+    let error = rendered(&claim, json!({"a": "x".repeat(4097)})).unwrap_err();
+    assert_eq!(
+        (&*error.at, &*error.value, error.problem),
+        ("$.claims.c", "user.claims.a", Problem::TooLong)
+    );
+    // 1024 permissions, 256 elements.
+    let list = |name: &str| {
+        format!(
+            r#"{{"$each": "user.claims.a", "$as": "x", "permissions": [
+                {{"$each": "user.claims.b", "$as": "y",
+                  "role": "readonly", "cache": "{name}", "item": "{{{{tenant.id}}}}:{{{{x}}}}:{{{{y}}}}"}}]}}"#
+        )
+    };
+    let (one, two) = (of(&list("c")), of(&format!("{}, {PERMISSION}", list("c"))));
+    let claims = json!({"a": (0..256).collect::<Vec<_>>(), "b": [1, 2, 3, 4]});
+    assert_eq!(rendered(&one, claims.clone()).unwrap().permissions.len(), 1024);
+    assert_eq!(rendered(&two, claims).unwrap_err().problem, Problem::TooMany);
+    let error = rendered(&one, json!({"a": (0..257).collect::<Vec<_>>(), "b": []})).unwrap_err();
+    assert_eq!((&*error.value, error.problem), ("user.claims.a", Problem::ListTooLong));
+}
+
+#[test]
+fn a_description_may_stand_on_everything() {
+    let described = PERMISSION.replacen('{', r#"{"description": "why", "#, 1);
+    let group = format!(
+        r#"{{"description": "which", "$if": "eq 1 1", "permissions": [{described},
+            {{"description": "each", "$each": "user.groups", "$as": "g",
+              "role": "readonly", "cache": "c", "item": "{{{{tenant.id}}}}:{{{{g}}}}"}}]}}"#
+    );
+    let source = format!(r#"{{"description": "what", "permissions": [{group}]}}"#);
+    let plain = source.replace(r#""description": "why", "#, "");
+    assert_eq!(render(&source).unwrap(), render(&plain).unwrap());
+    assert_eq!(render(&source).unwrap().permissions.len(), 3);
+}
+
+#[test]
+fn mistakes_are_told_to_programs_too() {
+    let errors = compile("{\n  \"scope\": 7 }").unwrap_err();
+    let message = "is a list of at most 64 scopes, without expressions";
+    let wanted = json!([{"path": "$.scope", "line": 2, "column": 12, "message": message}]);
+    assert_eq!(serde_json::to_value(&errors).unwrap(), wanted);
+    let large = compile(&" ".repeat(65537)).unwrap_err();
+    let wanted = json!([{"path": "$", "message": "is larger than 64 KiB"}]);
+    assert_eq!(serde_json::to_value(&large).unwrap(), wanted);
 }
 
 #[test]
