@@ -79,7 +79,9 @@ pub(super) fn condition<'a>(of: &'a Condition, visit: Visit<'_, 'a>) {
             }
         }
         Condition::And(all) | Condition::Or(all) => {
-            all.iter().for_each(|one| condition(one, visit));
+            for one in all {
+                condition(one, visit);
+            }
         }
         Condition::Not(inner) => condition(inner, visit),
     }

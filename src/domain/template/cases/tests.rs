@@ -132,37 +132,58 @@ fn whatever_a_test_asks_nothing_may_leave_the_tenant() {
     assert!(failures[0].contains("not provably inside tenant `acme`"), "{failures:?}");
 }
 
+const GIVEN: &str = r#""given": {"tenant": {"id": "acme"}}"#;
+const REQUEST: &str = r#"{"cache": "c", "item": "i", "action": "get"}"#;
+
+/// One test with these members.
+fn case(members: &str) -> String {
+    format!("[{{{members}}}]")
+}
+fn wanting(wanted: &str) -> String {
+    case(&format!(r#""name": "n", {GIVEN}, {wanted}"#))
+}
+fn asking(request: &str) -> String {
+    wanting(&format!(r#""deny": [{request}]"#))
+}
+fn with_given(given: &str) -> String {
+    case(&format!(r#""name": "n", "given": {given}, "deny": [{REQUEST}]"#))
+}
+fn with_tenant(tenant: &str) -> String {
+    with_given(&format!(r#"{{"tenant": {tenant}}}"#))
+}
+fn with_user(user: &str) -> String {
+    with_given(&format!(r#"{{"tenant": {{"id": "acme"}}, "user": {user}}}"#))
+}
+
+#[track_caller]
+fn assert_refused(cases: &[(String, &str)]) {
+    assert!(compile(&asking(REQUEST)).is_ok(), "only the mistake is refused");
+    for (tests, expected) in cases {
+        let error = compile(tests).expect_err(tests).to_string();
+        assert!(error.contains(expected), "{tests}: {error}");
+    }
+}
+
 #[test]
 fn mistakes_in_tests_are_told_with_their_place() {
-    let given = r#""given": {"tenant": {"id": "acme"}}"#;
-    let request = r#"{"cache": "c", "item": "i", "action": "get"}"#;
-    let case = |members: &str| format!("[{{{members}}}]");
-    let with_given =
-        |given: &str| case(&format!(r#""name": "n", "given": {given}, "deny": [{request}]"#));
-    let with_tenant = |tenant: &str| with_given(&format!(r#"{{"tenant": {tenant}}}"#));
-    let with_user =
-        |user: &str| with_given(&format!(r#"{{"tenant": {{"id": "acme"}}, "user": {user}}}"#));
-    let wanting = |wanted: &str| case(&format!(r#""name": "n", {given}, {wanted}"#));
-    let asking = |request: &str| wanting(&format!(r#""deny": [{request}]"#));
     let many = |count: usize, one: &str| vec![one; count].join(",");
-    let good = wanting(&format!(r#""deny": [{request}]"#));
-    assert!(compile(&good).is_ok());
-    let cases = [
+    let good = asking(REQUEST);
+    assert_refused(&[
         ("{}".into(), "$.tests: is a list of tests, such as {"),
         ("[7]".into(), "$.tests[0]: a test is a JSON object with name, given"),
         (format!("[{}]", many(65, "7")), "$.tests: holds more than 64 tests; take"),
-        (case(&format!("{given}, \"error\": true")), "$.tests[0]: a test needs a `name`"),
-        (case(&format!("\"name\": 7, {given}, \"error\": true")), "$.tests[0].name: a test needs"),
+        (case(&format!("{GIVEN}, \"error\": true")), "$.tests[0]: a test needs a `name`"),
+        (case(&format!("\"name\": 7, {GIVEN}, \"error\": true")), "$.tests[0].name: a test needs"),
         (
-            case(&format!("\"name\": \" \", {given}, \"error\": true")),
+            case(&format!("\"name\": \" \", {GIVEN}, \"error\": true")),
             "$.tests[0].name: a test needs",
         ),
         (
-            case(&format!("\"name\": \"a\\nb\", {given}, \"error\": true")),
+            case(&format!("\"name\": \"a\\nb\", {GIVEN}, \"error\": true")),
             "$.tests[0].name: a test",
         ),
         (
-            case(&format!("\"name\": \"{}\", {given}, \"error\": true", "x".repeat(257))),
+            case(&format!("\"name\": \"{}\", {GIVEN}, \"error\": true", "x".repeat(257))),
             "$.tests[0].name: a test needs a `name` of 1 to 256",
         ),
         (
@@ -177,25 +198,31 @@ fn mistakes_in_tests_are_told_with_their_place() {
             wanting(r#""error": true, "describe": "x""#),
             "$.tests[0].describe: is unknown; a test has",
         ),
-        (case(&format!(r#""name": "n", {given}"#)), "$.tests[0]: a test that asks nothing; add"),
+        (case(&format!(r#""name": "n", {GIVEN}"#)), "$.tests[0]: a test that asks nothing; add"),
         (wanting(r#""allow": []"#), "$.tests[0].allow: asks nothing; put a request in"),
-        (wanting(&format!(r#""allow": [{request}], "deny": []"#)), "$.tests[0].deny: asks nothing"),
+        (wanting(&format!(r#""allow": [{REQUEST}], "deny": []"#)), "$.tests[0].deny: asks nothing"),
         (wanting(r#""allow": {}"#), "$.tests[0].allow: is a list of requests, such as"),
         (
-            wanting(&format!(r#""deny": [{}]"#, many(65, request))),
+            wanting(&format!(r#""deny": [{}]"#, many(65, REQUEST))),
             "$.tests[0].deny: holds more than 64 requests; spread",
         ),
         (
-            wanting(&format!(r#""error": true, "deny": [{request}]"#)),
+            wanting(&format!(r#""error": true, "deny": [{REQUEST}]"#)),
             "$.tests[0].error: cannot stand beside `allow` and `deny`",
         ),
         (
-            wanting(&format!(r#""error": "x", "allow": [{request}]"#)),
+            wanting(&format!(r#""error": "x", "allow": [{REQUEST}]"#)),
             "$.tests[0].error: cannot stand beside",
         ),
         (wanting(r#""error": false"#), "$.tests[0].error: is true, the path of the value"),
         (wanting(r#""error": """#), "$.tests[0].error: is true, the path of the value"),
         (wanting(r#""error": 7"#), "$.tests[0].error: is true, the path of the value"),
+    ]);
+}
+
+#[test]
+fn mistakes_in_requests_are_told_with_their_place() {
+    assert_refused(&[
         (asking("7"), "$.tests[0].deny[0]: a request is a JSON object"),
         (
             asking(r#"{"cache": "c", "item": "i"}"#),
@@ -238,6 +265,12 @@ fn mistakes_in_tests_are_told_with_their_place() {
             asking(r#"{"cache": "c", "item": "{{tenant.id}}:1", "action": "get"}"#),
             "deny[0].item: is the text itself, such as `acme:1`: a test holds no",
         ),
+    ]);
+}
+
+#[test]
+fn mistakes_in_what_is_given_are_told_with_their_place() {
+    assert_refused(&[
         (with_given("7"), "$.tests[0].given: `given` is a JSON object with tenant, user, client"),
         (with_given("{}"), "$.tests[0].given: needs a tenant: write"),
         (
@@ -284,11 +317,7 @@ fn mistakes_in_tests_are_told_with_their_place() {
             with_given(r#"{"tenant": {"id": "acme"}, "client": {}}"#),
             "given.client: needs an `id`, in a string",
         ),
-    ];
-    for (tests, expected) in cases {
-        let error = compile(&tests).expect_err(&tests).to_string();
-        assert!(error.contains(expected), "{tests}: {error}");
-    }
+    ]);
 }
 
 #[test]

@@ -51,9 +51,8 @@ fn says_what_it_means(guards: &[Guard]) -> bool {
 fn sketch_covers(outer: &Sketch, inner: &Sketch) -> bool {
     match (outer, inner) {
         (Sketch::All, _) => true,
+        (Sketch::Text { prefix: false, .. }, _) => outer == inner,
         (Sketch::Text { .. }, Sketch::All) => false,
-        (Sketch::Text { prefix: false, .. }, Sketch::Text { prefix: false, .. }) => outer == inner,
-        (Sketch::Text { prefix: false, .. }, Sketch::Text { prefix: true, .. }) => false,
         (Sketch::Text { prefix: true, pieces: outer }, Sketch::Text { pieces: inner, .. }) => {
             begins_with(inner, outer)
         }

@@ -1,7 +1,5 @@
 //! Text that looks as if it were meant to be more than text.
 
-use std::ops::ControlFlow;
-
 /// Paths as somebody writes them who forgets the braces; a dot at the end stands for any name.
 const PATHS: [&str; 9] = [
     "tenant.id",
@@ -48,11 +46,7 @@ fn braces(text: &str) -> Option<(&'static str, String)> {
 }
 
 fn path(text: &str) -> Option<(&'static str, String)> {
-    let found = PATHS.iter().try_for_each(|path| match stands_alone(text, path) {
-        true => ControlFlow::Break(*path),
-        false => ControlFlow::Continue(()),
-    });
-    let path = found.break_value()?;
+    let path = PATHS.into_iter().find(|path| stands_alone(text, path))?;
     let shown = if path.ends_with('.') { format!("{path}…") } else { path.to_owned() };
     let message = format!(
         "holds `{shown}` as text, which stays as it is; a value is written `{{{{{shown}}}}}`"
