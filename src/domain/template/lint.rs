@@ -6,6 +6,7 @@
 mod redundant;
 mod text;
 
+use crate::domain::permission::Vocabulary;
 use crate::domain::template::cases::Case;
 use crate::domain::template::document;
 use crate::domain::template::document::Path;
@@ -58,7 +59,7 @@ impl fmt::Display for Finding {
 }
 
 /// All findings, in the order of the document.
-pub fn lint(template: &RoleTemplate) -> Vec<Finding> {
+pub fn lint(template: &RoleTemplate, v: &Vocabulary) -> Vec<Finding> {
     let source = &template.source;
     let document = document::parse(source).unwrap_or_default();
     let mut places = HashMap::new();
@@ -66,7 +67,7 @@ pub fn lint(template: &RoleTemplate) -> Vec<Finding> {
     let mut linter = Linter { template, document: &document, places, findings: Vec::new() };
     linter.members();
     linter.items(&template.items, &mut 0);
-    linter.outline();
+    linter.outline(v);
     let mut findings = linter.findings;
     findings.sort_by_key(|finding| (finding.line, finding.column));
     findings
@@ -183,14 +184,14 @@ impl Linter<'_> {
     }
 
     /// Each permission by itself, and against the others.
-    fn outline(&mut self) {
+    fn outline(&mut self, v: &Vocabulary) {
         let outline = self.template.outline();
         for one in &outline {
             self.selects_all(one);
             self.idle_actions(one);
             self.selector_texts(one);
         }
-        redundant::find(&outline, |at, code, message| self.find(at, code, message));
+        redundant::find(&outline, v, |at, code, message| self.find(at, code, message));
     }
 
     fn selects_all(&mut self, one: &Outline) {

@@ -8,6 +8,7 @@ use crate::domain::permission::tests::vocabulary;
 use crate::domain::tenant::Tenant;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 const DATA_ENTRY: &str = include_str!("../../../templates/roles/data-entry.json");
 const ADMIN: &str = include_str!("../../../templates/roles/admin.json");
@@ -870,27 +871,46 @@ fn mistakes_are_told_to_programs_too() {
     assert_eq!(serde_json::to_value(&large).unwrap(), wanted);
 }
 
+/// What is said of a template that is an example of something.
+fn told(source: &str, kind: &str) -> String {
+    let v = vocabulary();
+    if kind == "json refused" {
+        return compile(source).unwrap_err().to_string();
+    }
+    let template = compile(source).unwrap();
+    let lines: Vec<String> = match kind {
+        "json failing" => template
+            .run_cases(&v)
+            .into_iter()
+            .flat_map(|CaseOutcome { name, failures, .. }| {
+                failures.into_iter().map(move |failure| format!("{name}: {failure}"))
+            })
+            .collect(),
+        "json hostile" => template.run_hostile(&v, false).failures,
+        "json lint" => lint(&template, &v).iter().map(ToString::to_string).collect(),
+        other => panic!("what is a block of {other:?}?"),
+    };
+    lines.join("\n")
+}
+
 #[test]
 fn the_documentation_is_true() {
     let text = include_str!("../../../docs/templates.md");
     let mut blocks = text.split("\n```").skip(1).step_by(2);
-    let (mut taken, mut refused) = (0, 0);
+    let mut seen = BTreeMap::new();
     while let Some(block) = blocks.next() {
         let (kind, body) = block.split_once('\n').unwrap();
-        match kind {
-            "json template" => {
-                render(body).unwrap();
-                taken += 1;
-            }
-            "json refused" => {
-                let (_, message) = blocks.next().unwrap().split_once('\n').unwrap();
-                assert_eq!(compile(body).unwrap_err().to_string(), message);
-                refused += 1;
-            }
-            other => panic!("what is a block of {other:?}?"),
+        *seen.entry(kind).or_insert(0) += 1;
+        if kind == "json template" {
+            render(body).unwrap();
+            assert_eq!(told(body, "json failing") + &told(body, "json hostile"), "", "{body}");
+        } else {
+            let (_, message) = blocks.next().unwrap().split_once('\n').unwrap();
+            assert_eq!(told(body, kind), message);
         }
     }
-    assert_eq!((taken, refused), (2, 1));
+    let wanted = [("failing", 1), ("hostile", 1), ("lint", 1), ("refused", 2), ("template", 2)];
+    assert!(seen.into_iter().map(|(kind, count)| (&kind["json ".len()..], count)).eq(wanted));
     for resource in vocabulary().types() {
         let row = format!("| `{}` | ", resource.name());
         let row = text.lines().find(|line| line.starts_with(&row)).expect(&row);

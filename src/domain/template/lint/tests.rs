@@ -1,5 +1,4 @@
 use super::*;
-use crate::domain::permission::Vocabulary;
 use crate::domain::permission::tests::vocabulary;
 use serde_json::json;
 
@@ -21,7 +20,7 @@ fn source(permissions: &str, members: &str) -> String {
 
 fn findings(source: &str, v: &Vocabulary, crosses: bool) -> Vec<Finding> {
     let template = RoleTemplate::compile(source, v, crosses);
-    lint(&template.unwrap_or_else(|errors| panic!("{errors}")))
+    lint(&template.unwrap_or_else(|errors| panic!("{errors}")), v)
 }
 
 /// The codes and places that are found in these permissions.
@@ -249,4 +248,19 @@ fn what_is_selected_whole_is_found_unless_it_must_be() {
             "{\"all\": true} for `item`, or give a role without them (idle-action)"
         )]
     );
+}
+
+#[test]
+fn every_finding_is_explained() {
+    let sources =
+        [include_str!("../lint.rs"), include_str!("redundant.rs"), include_str!("text.rs")];
+    let code = regex::Regex::new(r#""([a-z]+(?:-[a-z]+)+)""#).unwrap();
+    let codes = sources.iter().flat_map(|source| code.captures_iter(source));
+    let codes: std::collections::BTreeSet<&str> =
+        codes.map(|found| found.get(1).unwrap().as_str()).collect();
+    let text = include_str!("../../../../docs/templates.md");
+    let (_, section) = text.split_once("## Findings").unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let rows: std::collections::BTreeSet<&str> = rows.take_while(|row| row.contains('-')).collect();
+    assert_eq!(rows, codes);
 }
