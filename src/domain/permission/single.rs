@@ -10,7 +10,7 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::cmp::Ordering;
-use std::hash::{Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Why something is no permission, or no resource.
@@ -55,8 +55,12 @@ impl PartialOrd for Permission {
 }
 impl Ord for Permission {
     fn cmp(&self, other: &Self) -> Ordering {
-        let names = || self.resource.name().cmp(other.resource.name());
-        names()
+        let names = if Arc::ptr_eq(&self.resource, &other.resource) {
+            Ordering::Equal
+        } else {
+            self.resource.name().cmp(other.resource.name())
+        };
+        names
             .then_with(|| self.selectors.cmp(&other.selectors))
             .then_with(|| self.role.cmp(&other.role))
     }
@@ -66,6 +70,21 @@ impl Hash for Permission {
         self.resource.name().hash(state);
         self.role.hash(state);
         self.selectors.hash(state);
+    }
+}
+
+/// How long the texts of a permission's selectors are, and a digest of them, one after the other.
+#[derive(Clone, Copy)]
+pub(super) struct Extent {
+    length: usize,
+    texts: u64,
+}
+
+impl Extent {
+    /// Whoever covers another has for each of its texts a beginning of it, or none for all: its texts
+    /// are shorter, or they are the same.
+    pub(super) const fn may_cover(self, other: Self) -> bool {
+        self.length < other.length || (self.length == other.length && self.texts == other.texts)
     }
 }
 
@@ -125,10 +144,11 @@ impl Permission {
     /// The type as this vocabulary has it; `None` when it has none with these selectors, so that a
     /// permission made under another vocabulary allows nothing rather than something else.
     pub(in crate::domain) fn resource<'a>(&'a self, v: &'a Vocabulary) -> Option<&'a ResourceType> {
+        if v.types().iter().any(|known| Arc::ptr_eq(known, &self.resource)) {
+            return Some(&self.resource);
+        }
         let known = v.find(self.resource.name())?;
-        let same =
-            Arc::ptr_eq(known, &self.resource) || known.selectors().eq(self.resource.selectors());
-        same.then_some(known)
+        known.selectors().eq(self.resource.selectors()).then_some(known)
     }
     /// What the role lists.
     pub(in crate::domain) fn listed_actions(&self, v: &Vocabulary) -> Actions {
@@ -158,6 +178,17 @@ impl Permission {
     pub(super) fn selects_all_of(&self, other: &Self) -> bool {
         self.same_type(other)
             && self.selectors.iter().zip(&other.selectors).all(|(own, other)| own.covers(other))
+    }
+    pub(super) fn extent(&self) -> Extent {
+        let mut length = 0;
+        let mut texts = DefaultHasher::new();
+        for selector in &self.selectors {
+            if let Pattern::Exact(text) | Pattern::Prefix(text) = selector.pattern() {
+                length += text.len();
+                texts.write(text.as_bytes());
+            }
+        }
+        Extent { length, texts: texts.finish() }
     }
     /// The resources that both select, with each of the largest roles for what both may do.
     pub(super) fn intersection(&self, other: &Self, v: &Vocabulary) -> Vec<Self> {
