@@ -43,4 +43,6 @@ pub use self::values::RenderInput;
 pub use self::values::User;
 
 #[cfg(test)]
+mod cover_tests;
+#[cfg(test)]
 mod tests;
