@@ -19,7 +19,7 @@
 //! This keeps two tenants apart that render the same form, or texts without a form. That no form
 //! meets another one, across all templates of an installation, is a question about pairs of them:
 //! `{{tenant.id}}-events` and `{{tenant.id}}-corp-events` each separate, and yet meet for `acme-corp`
-//! and `acme`. It is not answered here.
+//! and `acme`. `proof` answers it, before a template is published.
 
 use crate::domain::ids::TenantId;
 use crate::domain::permission::Actions;

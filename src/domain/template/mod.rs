@@ -17,6 +17,7 @@ mod hostile;
 mod lifetime;
 mod lint;
 pub mod outline;
+pub mod proof;
 mod reads;
 mod render;
 mod trace;
