@@ -92,7 +92,7 @@ fn hundred() -> String {
     json!({"permissions": permissions}).to_string()
 }
 
-/// The same list a hundred times over: all of one cache, so that each could be within each other.
+/// One permission for each element of a list: all of one cache, so that each has to be held against each other.
 fn list() -> String {
     json!({"permissions": [{"$each": "user.claims.projects", "$as": "project",
         "role": "readonly", "cache": "reports", "item": {"keyPrefix": "{{tenant.id}}:{{project}}:"}}]})
@@ -111,8 +111,8 @@ struct NaiveTenant<'a> {
 fn naive(handlebars: &Handlebars<'_>, tenant: &Tenant, v: &Vocabulary) -> Outcome<PermissionSet> {
     let input = NaiveInput { tenant: NaiveTenant { id: tenant.id.as_str() } };
     let text = handlebars.render("seed", &input)?;
-    let mut document: Value = serde_json::from_str(&text)?;
-    Ok(PermissionSet::parse(&document["permissions"].take(), v)?)
+    let document: Value = serde_json::from_str(&text)?;
+    Ok(PermissionSet::parse(document.get("permissions").ok_or("no permissions")?, v)?)
 }
 
 fn main() -> Outcome<()> {

@@ -37,6 +37,10 @@ impl Pattern {
             (Self::Prefix(own), Self::Exact(text) | Self::Prefix(text)) => text.starts_with(&**own),
         }
     }
+    /// As in a permission, a prefix under this word.
+    pub(in crate::domain) fn serializable(&self, prefix_word: &'static str) -> impl Serialize {
+        Spelled { pattern: self, prefix_word }
+    }
 }
 
 /// A pattern, and how a template wrote it if one did. The form is evidence for the boundary check
@@ -139,9 +143,6 @@ impl Selector {
         }
         let rest = text.strip_prefix(tenant.as_str());
         rest.is_some_and(|rest| rest.starts_with(is_delimiter) || (exact && rest.is_empty()))
-    }
-    pub(super) fn serializable(&self, prefix_word: &'static str) -> impl Serialize {
-        Spelled { pattern: &self.pattern, prefix_word }
     }
 }
 

@@ -179,6 +179,14 @@ impl Permission {
         self.same_type(other)
             && self.selectors.iter().zip(&other.selectors).all(|(own, other)| own.covers(other))
     }
+    /// Whether a set that holds this has no need of `other`.
+    pub(in crate::domain) fn absorbs(&self, other: &Self, v: &Vocabulary) -> bool {
+        other.listed_actions(v).is_subset(self.listed_actions(v)) && self.selects_all_of(other)
+    }
+    /// How a prefix of this selector is written: `keyPrefix` or `namePrefix`.
+    pub(in crate::domain) fn prefix_word(&self, selector: &str) -> &'static str {
+        self.resource.prefix_word(selector)
+    }
     pub(super) fn extent(&self) -> Extent {
         let mut length = 0;
         let mut texts = DefaultHasher::new();
@@ -244,7 +252,10 @@ impl Serialize for Permission {
         map.serialize_entry("type", self.resource.name())?;
         map.serialize_entry("role", &*self.role)?;
         for (key, selector) in self.resource.selectors().zip(&self.selectors) {
-            map.serialize_entry(key, &selector.serializable(self.resource.prefix_word(key)))?;
+            map.serialize_entry(
+                key,
+                &selector.pattern().serializable(self.resource.prefix_word(key)),
+            )?;
         }
         map.end()
     }
@@ -356,5 +367,9 @@ impl Resource {
 
     pub fn resource_type(&self) -> &str {
         self.resource.name()
+    }
+    /// For each of the type's selectors, the text if there is one.
+    pub(in crate::domain) fn values(&self) -> impl Iterator<Item = Option<&str>> {
+        self.values.iter().map(Option::as_deref)
     }
 }

@@ -172,6 +172,8 @@ mod tests {
             .unwrap()
     }
 
+    /// Place, values, conditions.
+    type Found<'a> = (&'a str, Vec<(&'a str, &'a str)>, Vec<&'a str>);
     type Both = (Result<Rendered, RenderError>, Result<Traced, RenderError>);
 
     fn both(template: &Value, claims: &Value) -> Both {
@@ -217,7 +219,7 @@ mod tests {
         let (north, south) =
             (("tenant.attributes.sites[0]", "north"), ("tenant.attributes.sites[1]", "south"));
         let (eu, seven) = (("user.claims.regions[0]", "eu"), ("user.claims.regions[1]", "7"));
-        let wanted: [(&str, Vec<(&str, &str)>, Vec<&str>); 7] = [
+        let wanted: [Found<'_>; 7] = [
             ("$.permissions[0]", vec![tenant], vec![]),
             (
                 "$.permissions[1].permissions[0]",
@@ -230,7 +232,7 @@ mod tests {
             (leaf, vec![tenant, south, seven], vec![pro]),
             ("$.permissions[2]", vec![tenant], vec![]),
         ];
-        let found: Vec<(&str, Vec<(&str, &str)>, Vec<&str>)> = (traced.origins.iter())
+        let found: Vec<Found<'_>> = (traced.origins.iter())
             .map(|origin| {
                 let values = origin.values.iter().map(|used| (&*used.path, &*used.text)).collect();
                 (&*origin.at, values, origin.conditions.iter().map(AsRef::as_ref).collect())
