@@ -9,8 +9,10 @@ mod secrets;
 mod tests;
 mod urls;
 
+use crate::domain::client::Lifetimes;
 use crate::domain::deployment::{Deployment, EntryId, RoleDeclaration};
 use crate::domain::ids::{ProviderId, Role, TenantId};
+use crate::domain::template::Limits;
 use crate::domain::tenant::{AttributeValue, Status, Tenant};
 use crate::toml_reader::{Node, Place, Problem, Problems, Table, shown};
 use serde_json::Value;
@@ -114,6 +116,7 @@ impl<'a> Context<'a> {
     /// wrong is left out, and reported.
     fn deployment(&self, root: &Table<'a>) -> Option<Deployment> {
         let vocabulary = root.get("vocabulary").map(|node| self.vocabulary(&node));
+        let limits = or(root.get("templates"), None, |node| limits(node).map(Some));
         let tables = |key| root.get(key).map(|node| node.tables()).unwrap_or_default();
         let roles = tables("roles").iter().filter_map(|table| self.role(table)).collect();
         let tenants = tables("tenants").iter().filter_map(|table| self.tenant(table)).collect();
@@ -125,7 +128,7 @@ impl<'a> Context<'a> {
             Some(read) => Some(read?),
             None => None,
         };
-        Some(Deployment { vocabulary, roles, tenants, providers, clients })
+        Some(Deployment { vocabulary, limits: limits?, roles, tenants, providers, clients })
     }
 
     fn note_entry(&self, entry: &EntryId, message: &str) {
@@ -171,8 +174,32 @@ impl<'a> Context<'a> {
             .required("template", "template = \"templates/roles/data-entry.json\"")
             .and_then(|node| self.read(&node));
         let crosses_tenants = or(table.get("crosses_tenants"), false, Node::boolean);
+        let ceiling = table.get("ceiling");
+        if let Some(node) = &ceiling
+            && crosses_tenants == Some(true)
+        {
+            node.note(
+                "is for roles that tenants may have their own version of; one that crosses tenants has none: \
+                 remove this",
+            );
+        }
+        let ceiling = or(ceiling, None, |node| self.template(node).map(Some));
         table.finish();
-        Some(RoleDeclaration { role: role?, source: source?, crosses_tenants: crosses_tenants? })
+        Some(RoleDeclaration {
+            role: role?,
+            source: source?,
+            crosses_tenants: crosses_tenants?,
+            ceiling: ceiling?,
+        })
+    }
+
+    /// A template document: in the file itself as a table, or in a file beside it.
+    fn template(&self, node: &Node<'_>) -> Option<String> {
+        if node.is_string() {
+            return self.read(node);
+        }
+        node.table()?;
+        Some(node.json()?.to_string())
     }
 
     fn tenant(&self, table: &Table<'a>) -> Option<Tenant> {
@@ -187,6 +214,9 @@ impl<'a> Context<'a> {
         let seconds = |key| or(table.get(key), None, |node| node.number(1, YEAR).map(Some));
         let session_idle = seconds("session_idle");
         let session_absolute = seconds("session_absolute");
+        let max_expires_in = or(table.get("max_expires_in"), None, |node| {
+            node.number(1, Lifetimes::LONGEST_ACCESS_TOKEN).map(Some)
+        });
         table.finish();
         Some(Tenant {
             id: id?,
@@ -195,8 +225,19 @@ impl<'a> Context<'a> {
             status: status?,
             session_idle: session_idle?,
             session_absolute: session_absolute?,
+            max_expires_in: max_expires_in?,
         })
     }
+}
+
+fn limits(node: &Node<'_>) -> Option<Limits> {
+    let table = node.table()?;
+    let max_expires_in = or(table.get("max_expires_in"), None, |node| {
+        node.number(1, Lifetimes::LONGEST_ACCESS_TOKEN).map(Some)
+    });
+    let require_expires_in = or(table.get("require_expires_in"), false, Node::boolean);
+    table.finish();
+    Some(Limits { max_expires_in: max_expires_in?, require_expires_in: require_expires_in? })
 }
 
 /// What stands there, or the default. None: what stands there is wrong, and was reported.

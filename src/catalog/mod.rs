@@ -14,8 +14,11 @@ use crate::domain::permission::Vocabulary;
 use crate::domain::provider::Provider;
 use crate::domain::revocation::RevocationView;
 use crate::domain::role_mapping::RoleMapping;
+use crate::domain::template::Limits;
 use crate::domain::template::RoleTemplate;
+use crate::domain::template::version::TemplateName;
 use crate::domain::tenant::Tenant;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -41,15 +44,44 @@ pub struct KnownProvider {
     pub rules: Vec<RoleMapping>,
 }
 
-/// A role with its published template compiled.
+/// A role's published template, or a tenant's own, compiled.
 #[derive(Debug)]
 pub struct KnownRole {
     pub role: Role,
     pub crosses_tenants: bool,
     pub template: RoleTemplate,
-    /// role@version, as claim `tpl` has it.
+    /// `data-entry@17`, `data-entry@3/acme`, as claim `tpl` has it.
     pub version: String,
 }
+
+/// What counts for a role in a tenant.
+#[derive(Clone, Debug)]
+pub struct RoleInForce {
+    pub known: Arc<KnownRole>,
+    /// The most that a tenant's own version may grant. None: it is the base.
+    pub ceiling: Option<Arc<RoleTemplate>>,
+}
+
+/// A role's base template, and what it takes to know whether a tenant has its own.
+struct KnownBase {
+    base: Arc<KnownRole>,
+    overrides: Option<Overrides>,
+}
+
+struct Overrides {
+    ceiling: Arc<RoleTemplate>,
+    tenants: Overriding,
+}
+
+/// The tenants that have their own version of a role.
+enum Overriding {
+    These(HashSet<TenantId>),
+    /// Too many to be held: each is asked for.
+    Many,
+}
+
+/// So many tenants with their own version of a role are held by name, so that all others cost no query.
+const OVERRIDING: u32 = 4096;
 
 #[derive(Clone)]
 pub struct Catalog(Arc<Inner>);
@@ -62,8 +94,10 @@ struct Inner {
     origins: Shelf<String, ()>,
     tenants: Shelf<TenantId, Tenant>,
     providers: Shelf<ProviderId, KnownProvider>,
-    roles: Shelf<Role, KnownRole>,
+    roles: Shelf<Role, KnownBase>,
+    overrides: Shelf<(Role, TenantId), KnownRole>,
     vocabulary: RwLock<Arc<Vocabulary>>,
+    limits: RwLock<Limits>,
     revocations: RwLock<RevocationView>,
     /// One catch-up at a time; the position of the change log that was applied.
     changes_applied: tokio::sync::Mutex<u64>,
@@ -76,7 +110,7 @@ struct Inner {
 #[error("the revocation log has not been read for too long")]
 pub struct Stale;
 
-fn parse_vocabulary(source: &str) -> Result<Vocabulary, DatabaseError> {
+pub(crate) fn parse_vocabulary(source: &str) -> Result<Vocabulary, DatabaseError> {
     toml::from_str(source).map_err(|_| DatabaseError::Corrupt("vocabulary"))
 }
 
@@ -88,11 +122,12 @@ impl Catalog {
         stale_after: Duration,
     ) -> Result<Self, DatabaseError> {
         let (now, began) = (clock.now(), Instant::now());
-        let (batch, endings, vocabulary) = database
+        let (batch, endings, vocabulary, limits) = database
             .read(move |c| {
                 let endings = log::last_endings(c, now)?;
                 let batch = log::read_after(c, 0, u64::MAX, now)?;
-                Ok((batch, endings, database::documents::find_vocabulary(c)?))
+                let vocabulary = database::documents::find_vocabulary(c)?;
+                Ok((batch, endings, vocabulary, database::documents::find_limits(c)?))
             })
             .await?;
         let mut view = RevocationView::default();
@@ -113,7 +148,9 @@ impl Catalog {
             tenants: Shelf::new(CAPACITY),
             providers: Shelf::new(CAPACITY),
             roles: Shelf::new(CAPACITY),
+            overrides: Shelf::new(CAPACITY),
             vocabulary: RwLock::new(Arc::new(vocabulary)),
+            limits: RwLock::new(limits.unwrap_or_default()),
             revocations: RwLock::new(view),
             changes_applied: tokio::sync::Mutex::new(batch.change_head),
             caught_up: Mutex::new(began),
@@ -197,10 +234,27 @@ impl Catalog {
                 inner.origins.forget_all();
                 change.key.parse().map(|id| inner.clients.forget(&id))
             }
-            ChangeKind::Role => change.key.parse().map(|id| inner.roles.forget(&id)),
+            ChangeKind::Role => change.key.parse().map(|name| self.forget_template(name)),
+            ChangeKind::Limits => return self.read_limits().await,
             ChangeKind::Vocabulary => return self.forget_everything().await,
         }
         .map_err(|_| DatabaseError::Corrupt("change"))
+    }
+
+    /// A tenant's own version changes which tenants the role knows to have one.
+    fn forget_template(&self, name: TemplateName) {
+        let TemplateName { role, tenant } = name;
+        self.0.roles.forget(&role);
+        match tenant {
+            Some(tenant) => self.0.overrides.forget(&(role, tenant)),
+            None => {}
+        }
+    }
+
+    async fn read_limits(&self) -> Result<(), DatabaseError> {
+        let limits = self.0.database.read(database::documents::find_limits).await?;
+        *self.0.limits.write().unwrap_or_else(PoisonError::into_inner) = limits.unwrap_or_default();
+        Ok(())
     }
 
     /// What was compiled against an older vocabulary is worth nothing.
@@ -214,7 +268,8 @@ impl Catalog {
         inner.tenants.forget_all();
         inner.providers.forget_all();
         inner.roles.forget_all();
-        Ok(())
+        inner.overrides.forget_all();
+        self.read_limits().await
     }
 
     /// The live revocations as this node knows them. Not to be held while waiting for anything.
@@ -286,18 +341,85 @@ impl Catalog {
         self.0.providers.find(id, load).await
     }
 
-    pub async fn role(&self, role: &Role) -> Result<Option<Arc<KnownRole>>, DatabaseError> {
-        let wanted = role.clone();
-        let load = async || {
-            let find = move |c: &mut _| database::roles::find_published(c, &wanted);
-            let Some(found) = self.0.database.read(find).await? else { return Ok(None) };
-            let crosses_tenants = found.crosses_tenants;
-            let template =
-                RoleTemplate::compile(&found.source, &self.vocabulary(), crosses_tenants)
-                    .map_err(|_| DatabaseError::Corrupt("role template"))?;
-            let version = format!("{}@{}", found.role, found.version);
-            Ok(Some(KnownRole { role: found.role, crosses_tenants, template, version }))
+    /// The template that counts for a role in a tenant: the tenant's own, or the base.
+    pub async fn role(
+        &self,
+        role: &Role,
+        tenant: &TenantId,
+    ) -> Result<Option<RoleInForce>, DatabaseError> {
+        let load = async || self.load_base(role.clone()).await;
+        let Some(known) = self.0.roles.find(role, load).await? else { return Ok(None) };
+        let base = || RoleInForce { known: Arc::clone(&known.base), ceiling: None };
+        let Some(overrides) = &known.overrides else { return Ok(Some(base())) };
+        if let Overriding::These(tenants) = &overrides.tenants
+            && !tenants.contains(tenant)
+        {
+            return Ok(Some(base()));
+        }
+        let name = TemplateName { role: role.clone(), tenant: Some(tenant.clone()) };
+        let load = async || self.load_override(name).await;
+        let own = self.0.overrides.find(&(role.clone(), tenant.clone()), load).await?;
+        // The ceiling is the role's as it is known now, however long the tenant's version has been.
+        let ceiling = || Some(Arc::clone(&overrides.ceiling));
+        Ok(Some(own.map_or_else(base, |known| RoleInForce { known, ceiling: ceiling() })))
+    }
+
+    async fn load_base(&self, role: Role) -> Result<Option<KnownBase>, DatabaseError> {
+        let read = move |c: &mut _| {
+            let Some(stored) = database::roles::find(c, &role)? else { return Ok(None) };
+            let name = TemplateName::base(role);
+            let Some(published) = database::templates::find_published(c, &name)? else {
+                return Ok(None);
+            };
+            let limit = OVERRIDING.saturating_add(1);
+            let tenants = database::templates::overriding_tenants(c, &name.role, limit)?;
+            Ok(Some((stored, published, tenants)))
         };
-        self.0.roles.find(role, load).await
+        let Some((stored, published, tenants)) = self.0.database.read(read).await? else {
+            return Ok(None);
+        };
+        let vocabulary = self.vocabulary();
+        let crosses_tenants = stored.crosses_tenants;
+        let template = RoleTemplate::compile(&published.source, &vocabulary, crosses_tenants)
+            .map_err(|_| DatabaseError::Corrupt("role template"))?;
+        let version = published.name.at(published.version).to_string();
+        let role = stored.role;
+        let base = KnownRole { role, crosses_tenants, template, version };
+        let overrides = match stored.ceiling {
+            Some(ceiling) if !crosses_tenants && !tenants.is_empty() => {
+                let ceiling = RoleTemplate::compile(&ceiling, &vocabulary, true)
+                    .map_err(|_| DatabaseError::Corrupt("ceiling"))?;
+                let many = u32::try_from(tenants.len()).is_ok_and(|count| count > OVERRIDING);
+                let tenants = tenants.into_iter().collect();
+                let tenants = if many { Overriding::Many } else { Overriding::These(tenants) };
+                Some(Overrides { ceiling: Arc::new(ceiling), tenants })
+            }
+            _ => None,
+        };
+        Ok(Some(KnownBase { base: Arc::new(base), overrides }))
+    }
+
+    async fn load_override(&self, name: TemplateName) -> Result<Option<KnownRole>, DatabaseError> {
+        let find = move |c: &mut _| database::templates::find_published(c, &name);
+        let Some(found) = self.0.database.read(find).await? else { return Ok(None) };
+        // SECURITY: whatever its role may do, a tenant's own version never crosses tenants.
+        let template = RoleTemplate::compile(&found.source, &self.vocabulary(), false)
+            .map_err(|_| DatabaseError::Corrupt("role template"))?;
+        Ok(Some(KnownRole {
+            version: found.name.at(found.version).to_string(),
+            role: found.name.role,
+            crosses_tenants: false,
+            template,
+        }))
+    }
+
+    /// The platform's limits on what templates grant.
+    pub fn limits(&self) -> Limits {
+        *self.0.limits.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a node may go on with what it knows.
+    pub fn stale_after(&self) -> Duration {
+        self.0.stale_after
     }
 }

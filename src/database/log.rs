@@ -29,11 +29,13 @@ pub enum ChangeKind {
     Client,
     Role,
     Vocabulary,
+    /// The limits on templates.
+    Limits,
 }
 
 impl ChangeKind {
-    const ALL: [Self; 5] =
-        [Self::Tenant, Self::Provider, Self::Client, Self::Role, Self::Vocabulary];
+    const ALL: [Self; 6] =
+        [Self::Tenant, Self::Provider, Self::Client, Self::Role, Self::Vocabulary, Self::Limits];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -42,6 +44,7 @@ impl ChangeKind {
             Self::Client => "client",
             Self::Role => "role",
             Self::Vocabulary => "vocabulary",
+            Self::Limits => "limits",
         }
     }
 }
@@ -59,13 +62,13 @@ pub struct Batch {
 /// Changes are kept for readers who are this late; whoever is later forgets everything they know.
 const CHANGES_KEPT: TimeDelta = TimeDelta::hours(1);
 
-fn head(c: &mut DbConnection, name: &str) -> Result<u64, DatabaseError> {
+pub(super) fn head(c: &mut DbConnection, name: &str) -> Result<u64, DatabaseError> {
     let position: i64 = heads::table.find(name).select(heads::position).first(c)?;
     Ok(from_position(position))
 }
 
 /// The row lock is held until the transaction ends, so that positions are in the order of commits.
-fn raise_head(c: &mut DbConnection, name: &str) -> Result<i64, DatabaseError> {
+pub(super) fn raise_head(c: &mut DbConnection, name: &str) -> Result<i64, DatabaseError> {
     let raised = diesel::update(heads::table.find(name))
         .set(heads::position.eq(heads::position + 1))
         .execute(c)?;

@@ -6,11 +6,13 @@ mod schema;
 pub mod audit;
 pub mod clients;
 pub mod documents;
+pub mod drafts;
 pub mod keys;
 pub mod log;
 pub mod providers;
 pub mod roles;
 pub mod subjects;
+pub mod templates;
 pub mod tenants;
 pub mod tokens;
 
@@ -92,6 +94,26 @@ impl Database {
         self.within_limit(move |c| connection::write_transaction(c, work)).await
     }
 
+    /// As `write`; what `work` refuses is taken back too.
+    pub async fn attempt<T: Send + 'static, E: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut DbConnection) -> Result<Result<T, E>, DatabaseError> + Send + 'static,
+    ) -> Result<Result<T, E>, DatabaseError> {
+        self.within_limit(move |c| {
+            let attempted = connection::write_transaction(c, |c| match work(c) {
+                Ok(Ok(done)) => Ok(done),
+                Ok(Err(refused)) => Err(TakenBack::Refused(refused)),
+                Err(error) => Err(TakenBack::Failed(error)),
+            });
+            match attempted {
+                Ok(done) => Ok(Ok(done)),
+                Err(TakenBack::Refused(refused)) => Ok(Err(refused)),
+                Err(TakenBack::Failed(error)) => Err(error),
+            }
+        })
+        .await
+    }
+
     /// A database that hangs must not hang whoever asks. What was under way may be done all the same:
     /// nobody was told that it is.
     async fn within_limit<T: Send + 'static>(
@@ -121,6 +143,18 @@ impl Database {
         after: u64,
     ) -> Result<SessionEndings, DatabaseError> {
         self.read(move |c| log::session_endings(c, bucket, after)).await
+    }
+}
+
+/// Why a transaction is taken back.
+enum TakenBack<E> {
+    Refused(E),
+    Failed(DatabaseError),
+}
+
+impl<E> From<diesel::result::Error> for TakenBack<E> {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Failed(error.into())
     }
 }
 

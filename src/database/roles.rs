@@ -1,117 +1,68 @@
-//! Roles and the versions of their templates. A version never changes once it is written.
+//! The roles, and what stands beside their templates: whether they cross tenants, and their ceiling.
 
 use crate::database::connection::{DbConnection, on_each};
-use crate::database::schema::{roles, template_versions};
-use crate::database::{DatabaseError, from_position, to_millis};
+use crate::database::schema::roles;
+use crate::database::{DatabaseError, from_millis, to_millis};
 use crate::domain::Time;
 use crate::domain::ids::Role;
-use diesel::dsl::max;
 use diesel::prelude::*;
 
-const PUBLISHED: &str = "published";
-const SUPERSEDED: &str = "superseded";
-
-/// A role with the version of its template that counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublishedRole {
+pub struct StoredRole {
     pub role: Role,
     pub crosses_tenants: bool,
-    pub version: u64,
-    pub source: String,
+    /// The template of the most that a tenant's own version may grant. None: there are no overrides.
+    pub ceiling: Option<String>,
+    /// Since when there has been a ceiling.
+    pub ceiling_since: Option<Time>,
 }
 
-type Row = (String, bool, i64, String);
+type Row = (String, bool, Option<String>, Option<i64>);
 
-fn published(
-    (role, crosses_tenants, version, source): Row,
-) -> Result<PublishedRole, DatabaseError> {
+const COLUMNS: (roles::role, roles::crosses_tenants, roles::ceiling, roles::ceiling_since) =
+    (roles::role, roles::crosses_tenants, roles::ceiling, roles::ceiling_since);
+
+fn stored((role, crosses_tenants, ceiling, since): Row) -> Result<StoredRole, DatabaseError> {
     let role = role.parse().map_err(|_| DatabaseError::Corrupt("role"))?;
-    Ok(PublishedRole { role, crosses_tenants, version: from_position(version), source })
+    let ceiling_since = since.map(from_millis).transpose()?;
+    Ok(StoredRole { role, crosses_tenants, ceiling, ceiling_since })
 }
 
-pub fn find_published(
-    c: &mut DbConnection,
-    role: &Role,
-) -> Result<Option<PublishedRole>, DatabaseError> {
-    let row: Option<Row> = roles::table
-        .inner_join(template_versions::table)
-        .filter(roles::role.eq(role.as_str()))
-        .filter(template_versions::state.eq(PUBLISHED))
-        .select((
-            roles::role,
-            roles::crosses_tenants,
-            template_versions::version,
-            template_versions::source,
-        ))
-        .first(c)
-        .optional()?;
-    row.map(published).transpose()
+pub fn find(c: &mut DbConnection, role: &Role) -> Result<Option<StoredRole>, DatabaseError> {
+    let row: Option<Row> = roles::table.find(role.as_str()).select(COLUMNS).first(c).optional()?;
+    row.map(stored).transpose()
 }
 
-pub fn list_published(c: &mut DbConnection) -> Result<Vec<PublishedRole>, DatabaseError> {
-    let rows: Vec<Row> = roles::table
-        .inner_join(template_versions::table)
-        .filter(template_versions::state.eq(PUBLISHED))
-        .order(roles::role)
-        .select((
-            roles::role,
-            roles::crosses_tenants,
-            template_versions::version,
-            template_versions::source,
-        ))
-        .load(c)?;
-    rows.into_iter().map(published).collect()
+pub fn list(c: &mut DbConnection) -> Result<Vec<StoredRole>, DatabaseError> {
+    let rows: Vec<Row> = roles::table.order(roles::role).select(COLUMNS).load(c)?;
+    rows.into_iter().map(stored).collect()
 }
 
-/// Who publishes, and why.
-#[derive(Clone, Copy, Debug)]
-pub struct Publication<'a> {
-    pub by: &'a str,
-    pub reason: &'a str,
-    pub at: Time,
-}
-
-/// Writes the next version and makes it the one that counts.
-pub fn publish(
+/// Inserts or replaces.
+pub fn put(
     c: &mut DbConnection,
     role: &Role,
     crosses_tenants: bool,
-    source: &str,
-    publication: &Publication<'_>,
-) -> Result<u64, DatabaseError> {
-    let name = role.as_str();
+    ceiling: Option<&str>,
+    at: Time,
+) -> Result<(), DatabaseError> {
+    let former = find(c, role)?.and_then(|former| former.ceiling_since);
+    let since = ceiling.map(|_| to_millis(former.unwrap_or(at)));
+    let content = (
+        roles::crosses_tenants.eq(crosses_tenants),
+        roles::ceiling.eq(ceiling),
+        roles::ceiling_since.eq(since),
+    );
     on_each!(c, c => diesel::insert_into(roles::table)
-        .values((roles::role.eq(name), roles::crosses_tenants.eq(crosses_tenants)))
+        .values((roles::role.eq(role.as_str()), content))
         .on_conflict(roles::role)
         .do_update()
-        .set(roles::crosses_tenants.eq(crosses_tenants))
+        .set(content)
         .execute(c))?;
-    let last: Option<i64> = template_versions::table
-        .filter(template_versions::role.eq(name))
-        .select(max(template_versions::version))
-        .first(c)?;
-    let version = last.unwrap_or(0).saturating_add(1);
-    diesel::update(
-        template_versions::table
-            .filter(template_versions::role.eq(name))
-            .filter(template_versions::state.eq(PUBLISHED)),
-    )
-    .set(template_versions::state.eq(SUPERSEDED))
-    .execute(c)?;
-    diesel::insert_into(template_versions::table)
-        .values((
-            template_versions::role.eq(name),
-            template_versions::version.eq(version),
-            template_versions::state.eq(PUBLISHED),
-            template_versions::source.eq(source),
-            template_versions::created_at.eq(to_millis(publication.at)),
-            template_versions::created_by.eq(publication.by),
-            template_versions::reason.eq(publication.reason),
-        ))
-        .execute(c)?;
-    Ok(from_position(version))
+    Ok(())
 }
 
+/// With all versions of its template, the tenants' own included.
 pub fn delete(c: &mut DbConnection, role: &Role) -> Result<(), DatabaseError> {
     diesel::delete(roles::table.find(role.as_str())).execute(c)?;
     Ok(())

@@ -8,16 +8,37 @@ diesel::table! { provider_tenants (provider_id, tenant_id) { provider_id -> Text
 diesel::table! { provider_domains (domain) { domain -> Text, provider_id -> Text, } }
 diesel::table! { clients (id) { id -> Text, document -> Text, } }
 diesel::table! { client_origins (client_id, origin) { client_id -> Text, origin -> Text, } }
-diesel::table! { roles (role) { role -> Text, crosses_tenants -> Bool, } }
 diesel::table! {
-    template_versions (role, version) {
+    roles (role) {
         role -> Text,
+        crosses_tenants -> Bool,
+        ceiling -> Nullable<Text>,
+        ceiling_since -> Nullable<BigInt>,
+    }
+}
+diesel::table! {
+    template_versions (role, tenant, version) {
+        role -> Text,
+        tenant -> Text,
         version -> BigInt,
         state -> Text,
         source -> Text,
         created_at -> BigInt,
         created_by -> Text,
+        published_at -> BigInt,
+        published_by -> Text,
         reason -> Text,
+        superseded_at -> Nullable<BigInt>,
+    }
+}
+diesel::table! {
+    template_drafts (role, tenant) {
+        role -> Text,
+        tenant -> Text,
+        revision -> BigInt,
+        source -> Text,
+        saved_at -> BigInt,
+        saved_by -> Text,
     }
 }
 diesel::table! {

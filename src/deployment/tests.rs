@@ -139,13 +139,13 @@ name = 7
             "d.toml:11: tenants.attributes.b: must be true or false, a whole number, a string or a list of strings",
             "d.toml:11: tenants.attributes.c: must be true or false, a whole number, a string or a list of strings",
             "d.toml:11: tenants.attributes.e: holds a date or a number that JSON cannot hold: write it as a string",
-            "d.toml:12: tenants.colour: unknown key; known here: attributes, id, name, session_absolute, session_idle, status",
+            "d.toml:12: tenants.colour: unknown key; known here: attributes, id, max_expires_in, name, session_absolute, session_idle, status",
             "d.toml:14: tenants.id: tenant acme is declared twice, first in line 9",
             "d.toml:16: tenants.status: must be one of \"active\", \"suspended\", not \"asleep\"",
             "d.toml:17: tenants.session_idle: must be 1 to 31536000",
             "d.toml:18: tenants.id: missing: write id = \"acme\"",
             "d.toml:19: tenants.name: expected a string, found integer",
-            "d.toml:20: policies: unknown key; known here: clients, providers, roles, tenants, vocabulary",
+            "d.toml:20: policies: unknown key; known here: clients, providers, roles, templates, tenants, vocabulary",
         ]
     );
     assert_eq!(

@@ -17,6 +17,12 @@ pub enum EventKind {
     RefreshReplayed,
     RefreshAhead,
     DeploymentApplied,
+    TemplateDraftSaved,
+    TemplateDraftDeleted,
+    TemplatePublished,
+    TemplateRolledBack,
+    TemplateWithdrawn,
+    TemplateRecalled,
 }
 
 impl EventKind {
@@ -30,6 +36,12 @@ impl EventKind {
             Self::RefreshReplayed => "refresh_replayed",
             Self::RefreshAhead => "refresh_ahead",
             Self::DeploymentApplied => "deployment_applied",
+            Self::TemplateDraftSaved => "template_draft_saved",
+            Self::TemplateDraftDeleted => "template_draft_deleted",
+            Self::TemplatePublished => "template_published",
+            Self::TemplateRolledBack => "template_rolled_back",
+            Self::TemplateWithdrawn => "template_withdrawn",
+            Self::TemplateRecalled => "template_recalled",
         }
     }
 }
@@ -70,6 +82,8 @@ pub enum EndReason {
     },
     /// Two parties kept presenting the same line of refresh tokens.
     LateTooOften,
+    /// A template version that it began under was recalled.
+    TemplateRecalled,
 }
 
 impl std::fmt::Display for EndReason {
@@ -81,6 +95,9 @@ impl std::fmt::Display for EndReason {
                 f,
                 "replayed: refresh generation {presented} was presented when {current} was current"
             ),
+            Self::TemplateRecalled => {
+                f.write_str("a template version that it began under was recalled")
+            }
             Self::LateTooOften => {
                 f.write_str("two holders: three refresh generations in a row were presented late")
             }

@@ -13,6 +13,7 @@ use crate::domain::client::Client;
 use crate::domain::ids::{ClientId, InvalidName, ProviderId, Role, TenantId};
 use crate::domain::provider::Provider;
 use crate::domain::secret::Secret;
+use crate::domain::template::Limits;
 use crate::domain::tenant::Tenant;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +24,8 @@ use std::str::FromStr;
 pub struct Deployment {
     /// The TOML source of the vocabulary. None: nothing is said about it.
     pub vocabulary: Option<String>,
+    /// The limits on templates. None: nothing is said about them.
+    pub limits: Option<Limits>,
     pub roles: Vec<RoleDeclaration>,
     pub tenants: Vec<Tenant>,
     pub providers: Vec<ProviderDeclaration>,
@@ -39,6 +42,8 @@ pub struct RoleDeclaration {
     pub source: String,
     /// Whether the template may reach beyond its tenant: for those who run the installation.
     pub crosses_tenants: bool,
+    /// The template of the most that a tenant's own version may grant. None: tenants have none.
+    pub ceiling: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -52,6 +57,7 @@ pub struct ProviderDeclaration {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntryId {
     Vocabulary,
+    Limits,
     Role(Role),
     Tenant(TenantId),
     Provider(ProviderId),
@@ -62,6 +68,7 @@ pub enum EntryId {
 #[derive(Clone, Debug)]
 pub enum Entry {
     Vocabulary(String),
+    Limits(Limits),
     Role(RoleDeclaration),
     Tenant(Tenant),
     Provider(Box<ProviderDeclaration>),
@@ -72,6 +79,7 @@ impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Vocabulary => f.write_str("vocabulary"),
+            Self::Limits => f.write_str("limits on templates"),
             Self::Role(id) => write!(f, "role {id}"),
             Self::Tenant(id) => write!(f, "tenant {id}"),
             Self::Provider(id) => write!(f, "provider {id}"),
@@ -83,7 +91,9 @@ impl fmt::Display for EntryId {
 /// Text that does not name an entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEntryId {
-    #[error("write KIND:ID with KIND one of role, tenant, provider and client (or `vocabulary`)")]
+    #[error(
+        "write KIND:ID with KIND one of role, tenant, provider and client (or `vocabulary`, or `templates`)"
+    )]
     Form,
     #[error(transparent)]
     Name(#[from] InvalidName),
@@ -93,8 +103,10 @@ pub enum InvalidEntryId {
 impl FromStr for EntryId {
     type Err = InvalidEntryId;
     fn from_str(text: &str) -> Result<Self, InvalidEntryId> {
-        if text == "vocabulary" {
-            return Ok(Self::Vocabulary);
+        match text {
+            "vocabulary" => return Ok(Self::Vocabulary),
+            "templates" => return Ok(Self::Limits),
+            _ => {}
         }
         let (kind, id) = text.split_once(':').ok_or(InvalidEntryId::Form)?;
         Ok(match kind {
@@ -111,6 +123,7 @@ impl Entry {
     pub fn id(&self) -> EntryId {
         match self {
             Self::Vocabulary(_) => EntryId::Vocabulary,
+            Self::Limits(_) => EntryId::Limits,
             Self::Role(entry) => EntryId::Role(entry.role.clone()),
             Self::Tenant(entry) => EntryId::Tenant(entry.id.clone()),
             Self::Provider(entry) => EntryId::Provider(entry.provider.id.clone()),
@@ -128,6 +141,7 @@ impl Deployment {
         };
         let vocabulary = self.vocabulary.iter().cloned().map(Entry::Vocabulary);
         vocabulary
+            .chain(self.limits.map(Entry::Limits))
             .chain(self.roles.iter().cloned().map(Entry::Role))
             .chain(self.tenants.iter().cloned().map(Entry::Tenant))
             .chain(self.providers.iter().map(provider))
@@ -143,6 +157,7 @@ impl FromIterator<Entry> for Deployment {
         for entry in entries {
             match entry {
                 Entry::Vocabulary(source) => deployment.vocabulary = Some(source),
+                Entry::Limits(limits) => deployment.limits = Some(limits),
                 Entry::Role(entry) => deployment.roles.push(entry),
                 Entry::Tenant(entry) => deployment.tenants.push(entry),
                 Entry::Provider(entry) => deployment.providers.push(*entry),

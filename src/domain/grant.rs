@@ -6,7 +6,7 @@ use crate::domain::permission::{PermissionError, PermissionSet, Vocabulary};
 use crate::domain::scope::ScopeSet;
 use crate::domain::subject::Subject;
 use crate::domain::template::boundary::{self, OutsideTenant};
-use crate::domain::template::{RenderError, RenderInput, RoleTemplate, User};
+use crate::domain::template::{RenderError, RenderInput, Rendered, RoleTemplate, User};
 use crate::domain::tenant::{Status, Tenant};
 use serde_json::{Map, Value};
 
@@ -15,7 +15,9 @@ use serde_json::{Map, Value};
 pub struct RoleFacts<'a> {
     pub role: &'a Role,
     pub template: &'a RoleTemplate,
-    /// role@version.
+    /// For a tenant's own template, the most that it may grant.
+    pub ceiling: Option<&'a RoleTemplate>,
+    /// `data-entry@17`, `data-entry@3/acme`.
     pub version: &'a str,
     pub crosses_tenants: bool,
 }
@@ -39,6 +41,8 @@ pub struct Facts<'a> {
     pub roles: &'a [RoleFacts<'a>],
     pub parent: Option<Parent<'a>>,
     pub vocabulary: &'a Vocabulary,
+    /// Seconds that any token may live, as the platform says.
+    pub max_expires_in: Option<u32>,
     /// Seconds until the session ends, whatever happens.
     pub session_lives: u32,
 }
@@ -82,6 +86,8 @@ pub enum Denied {
     Render(String, RenderError),
     #[error("the client's ceiling does not render: {0}")]
     Ceiling(RenderError),
+    #[error("the ceiling of {0} does not render: {1}")]
+    RoleCeiling(String, RenderError),
     #[error("the template of {0} leaves its tenant: {1}")]
     OutsideTenant(String, OutsideTenant),
     #[error("two templates disagree on the claim {0:?}")]
@@ -107,6 +113,9 @@ pub fn decide(facts: &Facts<'_>, request: &TokenRequest<'_>) -> Result<Grant, De
         grant.expires_in = grant.expires_in.min(parent.lives);
     }
     bound_by_request(facts, request, &mut grant)?;
+    for most in [facts.max_expires_in, facts.tenant.max_expires_in].into_iter().flatten() {
+        grant.expires_in = grant.expires_in.min(most);
+    }
     grant.expires_in = grant.expires_in.min(facts.session_lives);
     if grant.expires_in == 0 || (grant.permissions.is_empty() && grant.scope.is_empty()) {
         return Err(Denied::Nothing);
@@ -152,7 +161,14 @@ fn render_roles(facts: &Facts<'_>) -> Result<Grant, Denied> {
         }
         let version = || role.version.to_owned();
         let rendered = role.template.render(&input, facts.vocabulary);
-        let rendered = rendered.map_err(|error| Denied::Render(version(), error))?;
+        let mut rendered = rendered.map_err(|error| Denied::Render(version(), error))?;
+        if let Some(ceiling) = role.ceiling {
+            // SECURITY: cut each time, and not only looked at when it is published: the ceiling may have
+            // come down since.
+            let most = ceiling.render(&input, facts.vocabulary);
+            let most = most.map_err(|error| Denied::RoleCeiling(version(), error))?;
+            cut(&mut rendered, &most, facts.vocabulary);
+        }
         if !role.crosses_tenants {
             boundary::check(&rendered.permissions, tenant, facts.vocabulary)
                 .map_err(|outside| Denied::OutsideTenant(version(), outside))?;
@@ -174,6 +190,18 @@ fn render_roles(facts: &Facts<'_>) -> Result<Grant, Denied> {
         grant.templates.push(version());
     }
     Ok(grant)
+}
+
+/// Leaves of a tenant's own template what the ceiling of its role grants too.
+fn cut(rendered: &mut Rendered, most: &Rendered, vocabulary: &Vocabulary) {
+    rendered.permissions = rendered.permissions.intersection(&most.permissions, vocabulary);
+    rendered.scope = rendered.scope.intersection(&most.scope);
+    rendered.expires_in = match (rendered.expires_in, most.expires_in) {
+        (Some(own), Some(most)) => Some(own.min(most)),
+        (own, most) => own.or(most),
+    };
+    // A claim can mean anything to whoever reads it.
+    rendered.claims.retain(|name, value| most.claims.get(name) == Some(value));
 }
 
 fn bound_by_ceiling(facts: &Facts<'_>, grant: &mut Grant) -> Result<(), Denied> {
@@ -285,6 +313,7 @@ mod tests {
                 role: &self.role,
                 template: &self.template,
                 version: "data-entry@1",
+                ceiling: None,
                 crosses_tenants: self.crosses_tenants,
             };
             let facts = Facts {
@@ -295,6 +324,7 @@ mod tests {
                 roles: &[role],
                 parent,
                 vocabulary: &self.vocabulary,
+                max_expires_in: None,
                 session_lives,
             };
             decide(&facts, request)
@@ -341,6 +371,7 @@ mod tests {
             roles: &[],
             parent: None,
             vocabulary: &case.vocabulary,
+            max_expires_in: None,
             session_lives: 3600,
         };
         assert_eq!(decide(&facts, &EVERYTHING), Err(Denied::NoRole));

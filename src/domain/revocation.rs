@@ -5,7 +5,7 @@ use crate::domain::ids::{ClientId, ProviderId, Role, SessionId, SubjectId, Tenan
 use crate::domain::session::Session;
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
 /// What a revocation ends. Its cost does not grow with the number of tokens that it hits.
@@ -21,9 +21,27 @@ pub enum RevocationTarget {
     Provider(ProviderId),
     ApiKey(String),
     Role(Role),
+    /// The access tokens that this version made until now. Their sessions live on and are given others.
     TemplateVersion(String),
+    /// These, and the sessions that began under it.
+    TemplateVersionAndSessions(RecalledVersion),
     /// Everything issued before this moment.
     Before(Time),
+}
+
+/// A version of a role's template, and when sessions began under it. Sessions do not keep the versions that
+/// they began under.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RecalledVersion {
+    /// As claim `tpl` names it.
+    pub version: String,
+    pub role: Role,
+    pub from: Time,
+    /// Before this moment.
+    pub until: Time,
+    /// Tenants that had their own version of the role all the while.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub except: BTreeSet<TenantId>,
 }
 
 /// An entry to be appended to the log.
@@ -131,6 +149,8 @@ pub struct RevocationView {
     api_keys: Index<String>,
     roles: Index<Role>,
     templates: Index<String>,
+    /// For each role, the versions whose sessions are over.
+    recalled: HashMap<Role, Vec<(Within, RecalledVersion, Entry)>>,
     before: Index<Time>,
     /// For each bucket of the token store, the last position that ended a session in it.
     bucket_endings: HashMap<u8, u64>,
@@ -172,6 +192,13 @@ impl RevocationView {
             RevocationTarget::ApiKey(id) => self.api_keys.note(id, within, entry),
             RevocationTarget::Role(role) => self.roles.note(role, within, entry),
             RevocationTarget::TemplateVersion(name) => self.templates.note(name, within, entry),
+            RevocationTarget::TemplateVersionAndSessions(recalled) => {
+                self.templates.note(&recalled.version, within, entry);
+                let known = self.recalled.entry(recalled.role.clone()).or_default();
+                if known.iter().all(|(.., other)| other.position != entry.position) {
+                    known.push((within.clone(), recalled.clone(), entry));
+                }
+            }
             RevocationTarget::Before(moment) => self.before.note(moment, within, entry),
         }
     }
@@ -193,6 +220,10 @@ impl RevocationView {
         self.api_keys.forget(now);
         self.roles.forget(now);
         self.templates.forget(now);
+        self.recalled.retain(|_, recalled| {
+            recalled.retain(|(.., entry)| now < entry.expires_at);
+            !recalled.is_empty()
+        });
         self.before.forget(now);
     }
 
@@ -218,8 +249,30 @@ impl RevocationView {
             || counts(self.clients.position(token.client, tenant))
             || counts(self.providers.position(token.provider, tenant))
             || token.roles.iter().any(|role| counts(self.roles.position(role, tenant)))
-            || token.templates.iter().any(|name| self.templates.position(name, tenant) > 0)
+            || token.templates.iter().any(|name| counts(self.templates.position(name, tenant)))
             || self.issued_before_cut(token.issued_at, tenant)
+    }
+
+    /// Whether sessions with one of these roles can be over because a template version was recalled.
+    pub fn recalls_some_with(&self, roles: &[Role]) -> bool {
+        !self.recalled.is_empty() && roles.iter().any(|role| self.recalled.contains_key(role))
+    }
+
+    /// Whether a session with these roles is over because it began under a version that was recalled.
+    pub fn recalls_session(&self, session: &Session, roles: &[Role]) -> bool {
+        if self.recalled.is_empty() {
+            return false;
+        }
+        let tenant = &session.tenant;
+        let recalled = roles.iter().filter_map(|role| self.recalled.get(role)).flatten();
+        let mut recalled = recalled.filter(|(within, version, _)| {
+            within.as_ref().is_none_or(|within| within == tenant)
+                && !version.except.contains(tenant)
+        });
+        recalled.any(|(_, version, entry)| {
+            session.begun < entry.position
+                && (version.from..version.until).contains(&session.begun_at)
+        })
     }
 
     /// Whether a session is over, whatever the token store says.

@@ -29,6 +29,9 @@ pub struct Tenant {
     /// Seconds after which a session of this tenant ends whatever happens, where shorter than the client's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_absolute: Option<u32>,
+    /// Seconds that a token of this tenant may live at most, whatever templates say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_expires_in: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

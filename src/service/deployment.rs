@@ -1,8 +1,11 @@
 //! Makes the database hold what is declared: one transaction, with the revocations that it takes.
 
-use crate::catalog::STANDARD_VOCABULARY;
+mod templates;
+
+pub use self::templates::check_templates;
+
 use crate::database::log::{self, Change as LogChange, ChangeKind};
-use crate::database::roles::Publication;
+use crate::database::templates::{NewVersion, TemplatesLock};
 use crate::database::{self, Database, DatabaseError, DbConnection};
 use crate::deployment::TemplateProblem;
 use crate::domain::Time;
@@ -12,15 +15,19 @@ use crate::domain::deployment::{
     Change, Current, Deployment, Entry, EntryId, Plan, PlanProblem, ProviderDeclaration,
     RoleDeclaration, plan,
 };
-use crate::domain::permission::Vocabulary;
+use crate::domain::ids::Role;
 use crate::domain::provider::SealedSecret;
 use crate::domain::revocation::NewRevocation;
 use crate::domain::secret::Secret;
-use crate::domain::template::RoleTemplate;
+use crate::domain::template::version::{TemplateName, VersionRecord};
 use crate::service::login::PROVIDER_SECRET;
 use crate::signing::{KeyError, SealingKey};
 use chrono::TimeDelta;
 use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Who publishes, as history shows it.
+const APPLY: &str = "rolemint apply";
 
 #[derive(Debug, thiserror::Error)]
 pub enum NotApplied {
@@ -28,42 +35,26 @@ pub enum NotApplied {
     Problems(Vec<PlanProblem>),
     #[error("{}", .0.iter().map(|p| format!("{}: {}", p.entry, p.message)).collect::<Vec<_>>().join("\n"))]
     Templates(Vec<TemplateProblem>),
+    #[error("templates kept being published at the same time: try again")]
+    Busy,
     #[error(transparent)]
     Database(#[from] DatabaseError),
     #[error(transparent)]
     Key(#[from] KeyError),
 }
 
-/// Compiles every template and ceiling against the vocabulary that they will meet.
-pub fn check_templates(deployment: &Deployment) -> Vec<TemplateProblem> {
-    let source = deployment.vocabulary.as_deref().unwrap_or(STANDARD_VOCABULARY);
-    let vocabulary: Vocabulary = match toml::from_str(source) {
-        Ok(vocabulary) => vocabulary,
-        Err(error) => {
-            let message = error.message().to_owned();
-            return vec![TemplateProblem { entry: EntryId::Vocabulary, message }];
-        }
-    };
-    let mut problems = Vec::new();
-    for declared in &deployment.roles {
-        let compiled =
-            RoleTemplate::compile(&declared.source, &vocabulary, declared.crosses_tenants);
-        if let Err(errors) = compiled {
-            let entry = EntryId::Role(declared.role.clone());
-            problems.push(TemplateProblem { entry, message: errors.to_string() });
-        }
-    }
-    for client in &deployment.clients {
-        let Some(ceiling) = &client.ceiling else { continue };
-        if let Err(errors) = RoleTemplate::compile(&ceiling.to_string(), &vocabulary, true) {
-            let entry = EntryId::Client(client.id.clone());
-            problems.push(TemplateProblem { entry, message: format!("ceiling: {errors}") });
-        }
-    }
-    problems
+/// How often it is begun again because templates were published meanwhile.
+const ATTEMPTS: usize = 8;
+
+/// What was planned, and on what that rests.
+struct Planned {
+    plan: Plan,
+    /// Of the lock on templates: what was checked counts only if it has not moved on.
+    position: u64,
+    published: Vec<VersionRecord>,
 }
 
-/// Plans, and unless it is a dry run carries the plan out, all in one transaction.
+/// Plans, checks, and unless it is a dry run carries the plan out in one transaction.
 pub async fn apply(
     database: &Database,
     sealing: &SealingKey,
@@ -72,32 +63,76 @@ pub async fn apply(
     dry_run: bool,
     now: Time,
 ) -> Result<Plan, NotApplied> {
-    let (wanted, prune, sealing) = (wanted.clone(), prune.to_vec(), sealing.clone());
-    let work = move |c: &mut DbConnection| {
-        let current = read_current(c, &sealing)?;
-        let plan = match plan(&current, &wanted, &prune) {
-            Ok(plan) => plan,
-            Err(problems) => return Ok(Err(NotApplied::Problems(problems))),
+    for _ in 0..ATTEMPTS {
+        let gather = gather(wanted, prune, sealing);
+        let planned = database.read(gather.clone()).await??;
+        let (position, empty) = (planned.position, planned.plan.is_empty());
+        let check = move || templates::check_outcome(planned.plan, &planned.published);
+        let plan = tokio::task::spawn_blocking(check).await.map_err(DatabaseError::from)?;
+        let plan = plan.map_err(NotApplied::Templates)?;
+        if dry_run || empty {
+            return Ok(plan);
+        }
+        let sealing = sealing.clone();
+        let attempt = move |c: &mut DbConnection| {
+            let lock = database::templates::lock(c)?;
+            if lock.before != position {
+                return Ok(Err(NotApplied::Busy));
+            }
+            let planned = match gather(c)? {
+                Ok(planned) => planned,
+                Err(problems) => return Ok(Err(problems)),
+            };
+            let mut planned = planned.plan;
+            planned.remarks = plan.remarks;
+            carry_out(c, &lock, &planned, &sealing, now)?;
+            Ok(Ok(planned))
         };
-        let problems = check_templates(&plan.outcome);
-        if !problems.is_empty() {
-            return Ok(Err(NotApplied::Templates(problems)));
+        match database.attempt(attempt).await? {
+            Err(NotApplied::Busy) => {}
+            done => return done,
         }
-        if !dry_run && !plan.is_empty() {
-            carry_out(c, &plan, &sealing, now)?;
-        }
-        Ok(Ok(plan))
-    };
-    if dry_run { database.read(work).await? } else { database.write(work).await? }
+    }
+    Err(NotApplied::Busy)
+}
+
+/// Reads what there is, and compares it with what is wanted.
+fn gather(
+    wanted: &Deployment,
+    prune: &[EntryId],
+    sealing: &SealingKey,
+) -> impl FnOnce(&mut DbConnection) -> Result<Result<Planned, NotApplied>, DatabaseError> + Clone + use<>
+{
+    let (wanted, prune, sealing) = (wanted.clone(), prune.to_vec(), sealing.clone());
+    move |c| {
+        // The position first: what changes from here on moves it.
+        let position = database::templates::position(c)?;
+        let published = database::templates::list_published(c)?;
+        let current = read_current(c, &published, &sealing)?;
+        Ok(match plan(&current, &wanted, &prune) {
+            Ok(plan) => Ok(Planned { plan, position, published }),
+            Err(problems) => Err(NotApplied::Problems(problems)),
+        })
+    }
 }
 
 /// What the database holds, in the shapes of a deployment.
-fn read_current(c: &mut DbConnection, sealing: &SealingKey) -> Result<Current, DatabaseError> {
-    let roles = database::roles::list_published(c)?;
-    let roles = roles.into_iter().map(|found| RoleDeclaration {
-        role: found.role,
-        source: found.source,
-        crosses_tenants: found.crosses_tenants,
+fn read_current(
+    c: &mut DbConnection,
+    published: &[VersionRecord],
+    sealing: &SealingKey,
+) -> Result<Current, DatabaseError> {
+    let bases = published.iter().filter(|version| version.name.tenant.is_none());
+    let sources: BTreeMap<&Role, &String> =
+        bases.map(|version| (&version.name.role, &version.source)).collect();
+    let roles = database::roles::list(c)?.into_iter().filter_map(|found| {
+        let source = sources.get(&found.role)?;
+        Some(RoleDeclaration {
+            source: (*source).clone(),
+            role: found.role,
+            crosses_tenants: found.crosses_tenants,
+            ceiling: found.ceiling,
+        })
     });
     let providers = database::providers::list(c)?.into_iter().map(|mut provider| {
         let sealed = provider.client_secret.take();
@@ -110,6 +145,7 @@ fn read_current(c: &mut DbConnection, sealing: &SealingKey) -> Result<Current, D
     });
     Ok(Deployment {
         vocabulary: database::documents::find_vocabulary(c)?,
+        limits: database::documents::find_limits(c)?,
         roles: roles.collect(),
         tenants: database::tenants::list(c)?,
         providers: providers.collect(),
@@ -119,6 +155,7 @@ fn read_current(c: &mut DbConnection, sealing: &SealingKey) -> Result<Current, D
 
 fn carry_out(
     c: &mut DbConnection,
+    lock: &TemplatesLock,
     plan: &Plan,
     sealing: &SealingKey,
     now: Time,
@@ -126,11 +163,11 @@ fn carry_out(
     for change in &plan.changes {
         let id = match change {
             Change::Create(entry) | Change::Update { entry, .. } => {
-                put(c, entry, sealing, now)?;
+                put(c, lock, entry, sealing, now)?;
                 entry.id()
             }
             Change::Delete(id) => {
-                delete(c, id)?;
+                delete(c, lock, id, now)?;
                 id.clone()
             }
             Change::Unchanged(_) | Change::Absent(_) => continue,
@@ -161,18 +198,15 @@ fn carry_out(
 
 fn put(
     c: &mut DbConnection,
+    lock: &TemplatesLock,
     entry: &Entry,
     sealing: &SealingKey,
     now: Time,
 ) -> Result<(), DatabaseError> {
     match entry {
         Entry::Vocabulary(source) => database::documents::put_vocabulary(c, source),
-        Entry::Role(declared) => {
-            let reason = "declared in the deployment file";
-            let publication = Publication { by: "rolemint apply", reason, at: now };
-            let RoleDeclaration { role, source, crosses_tenants } = declared;
-            database::roles::publish(c, role, *crosses_tenants, source, &publication).map(|_| ())
-        }
+        Entry::Limits(limits) => database::documents::put_limits(c, limits),
+        Entry::Role(declared) => put_role(c, lock, declared, now),
         Entry::Tenant(tenant) => database::tenants::put(c, tenant),
         Entry::Provider(declared) => {
             let mut provider = declared.provider.clone();
@@ -187,11 +221,53 @@ fn put(
     }
 }
 
-fn delete(c: &mut DbConnection, id: &EntryId) -> Result<(), DatabaseError> {
+/// A template that says what it said is no new version.
+fn put_role(
+    c: &mut DbConnection,
+    lock: &TemplatesLock,
+    declared: &RoleDeclaration,
+    now: Time,
+) -> Result<(), DatabaseError> {
+    let RoleDeclaration { role, source, crosses_tenants, ceiling } = declared;
+    database::roles::put(c, role, *crosses_tenants, ceiling.as_deref(), now)?;
+    let name = TemplateName::base(role.clone());
+    let published = database::templates::find_published(c, &name)?;
+    if published.as_ref().is_some_and(|published| published.source == *source) {
+        return Ok(());
+    }
+    let new = NewVersion {
+        source,
+        created_at: now,
+        created_by: APPLY,
+        at: now,
+        by: APPLY,
+        reason: "declared in the deployment file",
+    };
+    let expected = published.map(|published| published.version);
+    let published = database::templates::publish(c, lock, &name, expected, &new)?;
+    // Read a moment ago, under the lock.
+    published.map_err(|_| DatabaseError::Corrupt("template version"))?;
+    Ok(())
+}
+
+fn delete(
+    c: &mut DbConnection,
+    lock: &TemplatesLock,
+    id: &EntryId,
+    now: Time,
+) -> Result<(), DatabaseError> {
     match id {
         EntryId::Vocabulary => database::documents::delete_vocabulary(c),
+        EntryId::Limits => database::documents::delete_limits(c),
         EntryId::Role(id) => database::roles::delete(c, id),
-        EntryId::Tenant(id) => database::tenants::delete(c, id),
+        EntryId::Tenant(id) => {
+            database::drafts::delete_of_tenant(c, id)?;
+            for name in database::templates::delete_of_tenant(c, lock, id)? {
+                let change = LogChange { kind: ChangeKind::Role, key: name.to_string() };
+                log::append_change(c, &change, now)?;
+            }
+            database::tenants::delete(c, id)
+        }
         EntryId::Provider(id) => database::providers::delete(c, id),
         EntryId::Client(id) => database::clients::delete(c, id),
     }
@@ -200,6 +276,7 @@ fn delete(c: &mut DbConnection, id: &EntryId) -> Result<(), DatabaseError> {
 fn to_log(id: &EntryId) -> LogChange {
     let (kind, key) = match id {
         EntryId::Vocabulary => (ChangeKind::Vocabulary, String::new()),
+        EntryId::Limits => (ChangeKind::Limits, String::new()),
         EntryId::Role(id) => (ChangeKind::Role, id.to_string()),
         EntryId::Tenant(id) => (ChangeKind::Tenant, id.to_string()),
         EntryId::Provider(id) => (ChangeKind::Provider, id.to_string()),

@@ -1,6 +1,6 @@
 //! The one line that every way to get a token runs along: map → render → bound → mint.
 
-use crate::catalog::{KnownClient, KnownRole};
+use crate::catalog::{KnownClient, RoleInForce};
 use crate::domain::Time;
 use crate::domain::authorization::Wanted;
 use crate::domain::client::TokenFormat;
@@ -18,7 +18,6 @@ use crate::domain::token::{
 use crate::service::{Inner, Unavailable};
 use crate::signing::{self, KeyError};
 use serde_json::value::RawValue;
-use std::sync::Arc;
 
 /// An answer of the token endpoint.
 #[derive(Debug)]
@@ -123,16 +122,17 @@ impl Inner {
         let found = self.catalog.tenant(tenant).await.map_err(Unavailable::from)?;
         let tenant = found.ok_or_else(|| NotIssued::TenantGone(tenant.clone()))?;
         let mapped = role_mapping::map(&provider.rules, &subject.claims, &tenant.id);
-        let mut roles: Vec<Arc<KnownRole>> = Vec::with_capacity(mapped.roles.len());
+        let mut roles: Vec<RoleInForce> = Vec::with_capacity(mapped.roles.len());
         for role in &mapped.roles {
-            let known = self.catalog.role(role).await.map_err(Unavailable::from)?;
+            let known = self.catalog.role(role, &tenant.id).await.map_err(Unavailable::from)?;
             roles.push(known.ok_or_else(|| NotIssued::NoTemplate(role.to_string()))?);
         }
         let roles: Vec<RoleFacts<'_>> = roles
             .iter()
-            .map(|known| RoleFacts {
+            .map(|RoleInForce { known, ceiling }| RoleFacts {
                 role: &known.role,
                 template: &known.template,
+                ceiling: ceiling.as_deref(),
                 version: &known.version,
                 crosses_tenants: known.crosses_tenants,
             })
@@ -145,6 +145,7 @@ impl Inner {
             roles: &roles,
             parent,
             vocabulary: &self.catalog.vocabulary(),
+            max_expires_in: self.catalog.limits().max_expires_in,
             session_lives,
         };
         Ok(Decided { grant: grant::decide(&facts, request)?, trace: mapped.trace })

@@ -18,6 +18,7 @@ pub mod metadata;
 pub mod readiness;
 pub mod refresh;
 pub mod revocation;
+pub mod templates;
 pub mod userinfo;
 
 use crate::catalog::{Catalog, Stale};

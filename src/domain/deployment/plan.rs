@@ -1,7 +1,8 @@
 //! What has to change so that the database holds what is declared.
 
 use crate::domain::deployment::{
-    Current, Deployment, Entry, EntryId, PlanProblem, ProviderDeclaration, references,
+    Current, Deployment, Entry, EntryId, PlanProblem, ProviderDeclaration, RoleDeclaration,
+    references,
 };
 use crate::domain::ids::TenantId;
 use crate::domain::provider::{Provider, ProviderKind, TenantBinding};
@@ -44,6 +45,8 @@ pub struct Plan {
     /// What there will be when it is done: what templates have to be checked against.
     pub outcome: Deployment,
     revocations: Vec<PlannedRevocation>,
+    /// What else people should know before it is done.
+    pub remarks: Vec<String>,
 }
 
 /// Compares what is declared with what there is. Only what `prune` names is deleted.
@@ -70,7 +73,8 @@ pub fn plan(
         return Err(problems);
     }
 
-    let mut plan = Plan { changes: Vec::new(), outcome, revocations: Vec::new() };
+    let mut plan =
+        Plan { changes: Vec::new(), outcome, revocations: Vec::new(), remarks: Vec::new() };
     for (id, entry) in want {
         plan.put(id, have.get(&entry.id()), entry);
     }
@@ -118,7 +122,7 @@ impl Plan {
 
     fn revoke(&mut self, id: &EntryId, tenant: Option<TenantId>, why: &str) {
         let target = match id {
-            EntryId::Vocabulary => return,
+            EntryId::Vocabulary | EntryId::Limits => return,
             EntryId::Role(id) => RevocationTarget::Role(id.clone()),
             EntryId::Tenant(id) => RevocationTarget::Tenant(id.clone()),
             EntryId::Provider(id) => RevocationTarget::Provider(id.clone()),
@@ -159,7 +163,7 @@ fn status(entry: &Entry) -> Option<Status> {
         Entry::Tenant(entry) => Some(entry.status),
         Entry::Provider(entry) => Some(entry.provider.status),
         Entry::Client(entry) => Some(entry.status),
-        Entry::Vocabulary(_) | Entry::Role(_) => None,
+        Entry::Vocabulary(_) | Entry::Limits(_) | Entry::Role(_) => None,
     }
 }
 
@@ -202,6 +206,7 @@ fn lost_tenants(old: &Provider, new: &Provider) -> BTreeSet<TenantId> {
 fn differences(old: &Entry, new: &Entry) -> Vec<String> {
     let same = match (old, new) {
         (Entry::Vocabulary(old), Entry::Vocabulary(new)) => old == new,
+        (Entry::Limits(old), Entry::Limits(new)) => old == new,
         (Entry::Role(old), Entry::Role(new)) => old == new,
         (Entry::Tenant(old), Entry::Tenant(new)) => old == new,
         (Entry::Client(old), Entry::Client(new)) => old == new,
@@ -260,9 +265,13 @@ fn fields(entry: &Entry) -> Map<String, Value> {
         }
     }
     match entry {
+        Entry::Limits(limits) => object(limits),
         Entry::Vocabulary(source) => object(json!({ "content": source })),
         Entry::Role(entry) => {
-            object(json!({ "template": entry.source, "crosses_tenants": entry.crosses_tenants }))
+            let RoleDeclaration { source, crosses_tenants, ceiling, .. } = entry;
+            object(json!({
+                "template": source, "crosses_tenants": crosses_tenants, "ceiling": ceiling,
+            }))
         }
         Entry::Tenant(entry) => object(entry),
         Entry::Client(entry) => object(entry),
@@ -300,6 +309,9 @@ impl fmt::Display for Plan {
                 Change::Unchanged(_) => &mut unchanged,
             };
             *count = count.saturating_add(1);
+        }
+        for remark in &self.remarks {
+            writeln!(f, "* {remark}")?;
         }
         for revocation in &self.revocations {
             writeln!(f, "! ends tokens and sessions: {}", revocation.reason)?;

@@ -25,6 +25,10 @@ pub enum PlanProblem {
     )]
     CrossesTenants { provider: ProviderId, role: Role },
     #[error(
+        "role {0} crosses tenants, and so no tenant can have its own version of it: remove `ceiling`"
+    )]
+    CeilingOfCrossing(Role),
+    #[error(
         "client {client} may bring ID tokens of provider {provider}, which declares no `exchange`"
     )]
     NoExchange { client: ClientId, provider: ProviderId },
@@ -93,6 +97,8 @@ fn domains_are_of_one(outcome: &Deployment, problems: &mut Vec<PlanProblem>) {
 fn crossing_roles_are_platforms(outcome: &Deployment, problems: &mut Vec<PlanProblem>) {
     let roles = outcome.roles.iter().filter(|role| role.crosses_tenants);
     let crossing: BTreeSet<&Role> = roles.map(|role| &role.role).collect();
+    let both = outcome.roles.iter().filter(|role| role.crosses_tenants && role.ceiling.is_some());
+    problems.extend(both.map(|role| PlanProblem::CeilingOfCrossing(role.role.clone())));
     for ProviderDeclaration { provider, .. } in &outcome.providers {
         if provider.tenants().iter().all(|tenant| tenant.is_platform()) {
             continue;

@@ -7,7 +7,12 @@ fn tenant(id: &str) -> Tenant {
         .unwrap()
 }
 fn role(name: &str, crosses_tenants: bool) -> RoleDeclaration {
-    RoleDeclaration { role: name.parse().unwrap(), source: "{}".into(), crosses_tenants }
+    RoleDeclaration {
+        role: name.parse().unwrap(),
+        source: "{}".into(),
+        crosses_tenants,
+        ceiling: None,
+    }
 }
 fn provider(id: &str, tenants: &Value, role: &str) -> ProviderDeclaration {
     let provider = json!({
@@ -30,6 +35,7 @@ fn client(id: &str, id_tokens_of: &[&str]) -> Client {
 fn sample() -> Deployment {
     Deployment {
         vocabulary: Some("[types]".into()),
+        limits: None,
         roles: vec![role("data-entry", false)],
         tenants: vec![tenant("acme"), tenant("globex")],
         providers: vec![provider(

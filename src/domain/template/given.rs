@@ -32,6 +32,7 @@ pub(super) fn tenant(id: TenantId) -> Tenant {
         status: Status::Active,
         session_idle: None,
         session_absolute: None,
+        max_expires_in: None,
     }
 }
 

@@ -3,8 +3,9 @@
 use crate::domain::template::document::Path;
 use crate::domain::template::document::TemplateError;
 use crate::domain::template::render::RoleTemplate;
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// The most seconds that a template may say.
     pub max_expires_in: Option<u32>,

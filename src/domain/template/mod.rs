@@ -20,8 +20,10 @@ pub mod outline;
 pub mod proof;
 mod reads;
 mod render;
+pub mod review;
 mod trace;
 mod values;
+pub mod version;
 
 pub use self::cases::CaseOutcome;
 pub use self::document::TemplateError;

@@ -131,6 +131,7 @@ fn denied(denied: &Denied) -> OAuthError {
         ),
         Denied::Render(..)
         | Denied::Ceiling(_)
+        | Denied::RoleCeiling(..)
         | Denied::OutsideTenant(..)
         | Denied::ClaimConflict(_) => OAuthError::new(
             ErrorCode::ServerError,

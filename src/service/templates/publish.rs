@@ -1,0 +1,306 @@
+//! Publishing a template, through the gate.
+
+use crate::database::templates::NewVersion;
+use crate::database::{self, Database, DatabaseError, DbConnection};
+use crate::domain::Time;
+use crate::domain::audit::EventKind;
+use crate::domain::ids::{Role, TenantId};
+use crate::domain::template::RoleTemplate;
+use crate::domain::template::review::Review;
+use crate::domain::template::version::{Conflict, TemplateName, TemplateVersion};
+use crate::service::templates::gate::{self, Installation, Stored, aside};
+use crate::service::templates::{Author, NotDone, append_change, check_changeable};
+use serde::Serialize;
+use serde_json::json;
+
+/// How often a review is done again because something else was published meanwhile.
+const ATTEMPTS: usize = 8;
+
+/// So many tenants are named whose own version differs from a new base.
+const MAX_DIFFERENCES: usize = 1000;
+
+/// What is to be published.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// The draft, in the revision that its publisher has seen. It is gone then.
+    Draft {
+        revision: u64,
+    },
+    Source(String),
+    /// What this version said.
+    Version(u64),
+}
+
+#[derive(Clone, Debug)]
+pub struct Publication {
+    pub name: TemplateName,
+    pub content: Content,
+    /// The published version that the publisher has seen; None: there was none.
+    pub expected: Option<u64>,
+    /// Whether it may widen what is granted.
+    pub widening_confirmed: bool,
+    pub author: Author,
+}
+
+/// A tenant whose own version is not what the new base is.
+#[derive(Clone, Debug, Serialize)]
+pub struct OverrideDifference {
+    pub tenant: TenantId,
+    pub version: TemplateVersion,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Published {
+    pub version: TemplateVersion,
+    pub review: Review,
+    /// Of a base: how many tenants have their own version.
+    pub overrides: usize,
+    /// The first of those that differ from the new base.
+    pub differing: Vec<OverrideDifference>,
+}
+
+/// Text to publish, and who wrote it when.
+struct Written {
+    source: String,
+    at: Time,
+    by: String,
+}
+
+struct Gathered {
+    stored: Stored,
+    written: Written,
+}
+
+fn conflict(name: &TemplateName, conflict: Conflict) -> NotDone {
+    NotDone::Conflict { name: name.clone(), conflict }
+}
+
+fn gather(
+    c: &mut DbConnection,
+    publication: &Publication,
+    now: Time,
+) -> Result<Result<Gathered, NotDone>, DatabaseError> {
+    let Publication { name, content, expected, author, .. } = publication;
+    let stored = gate::read(c)?;
+    if let Err(not) = check_changeable(c, name)? {
+        return Ok(Err(not));
+    }
+    let published = database::templates::find_published(c, name)?;
+    let version = published.as_ref().map(|published| published.version);
+    if version != *expected {
+        return Ok(Err(conflict(name, Conflict::Published(version))));
+    }
+    let written = match content {
+        Content::Source(source) => {
+            Written { source: source.clone(), at: now, by: author.name.clone() }
+        }
+        Content::Draft { revision } => match database::drafts::find(c, name)? {
+            Some(draft) if draft.revision == *revision => {
+                Written { source: draft.source, at: draft.saved_at, by: draft.saved_by }
+            }
+            draft => {
+                let revision = draft.map(|draft| draft.revision);
+                return Ok(Err(conflict(name, Conflict::Draft(revision))));
+            }
+        },
+        Content::Version(version) => match database::templates::find(c, name, *version)? {
+            Some(old) => Written { source: old.source, at: old.created_at, by: old.created_by },
+            None => return Ok(Err(NotDone::NoVersion(name.at(*version)))),
+        },
+    };
+    if let Some(published) = published
+        && published.source == written.source
+    {
+        return Ok(Err(NotDone::Unchanged(name.at(published.version))));
+    }
+    Ok(Ok(Gathered { stored, written }))
+}
+
+/// What the review found, and what it means for tenants with their own versions.
+struct Judged {
+    review: Review,
+    overrides: usize,
+    differing: Vec<OverrideDifference>,
+}
+
+fn judge(stored: &Stored, name: &TemplateName, source: &str) -> Result<Judged, DatabaseError> {
+    let installation = stored.compile()?;
+    let review = installation.review(name, source);
+    let base = review.template.as_ref().filter(|_| name.tenant.is_none());
+    let (overrides, differing) =
+        base.map(|base| compare_overrides(&installation, &name.role, base)).unwrap_or_default();
+    Ok(Judged { review, overrides, differing })
+}
+
+fn compare_overrides(
+    installation: &Installation,
+    role: &Role,
+    base: &RoleTemplate,
+) -> (usize, Vec<OverrideDifference>) {
+    let differing = installation.overrides(role).filter_map(|(tenant, version, own)| {
+        (own.source() != base.source()).then(|| {
+            let name = TemplateName { role: role.clone(), tenant: Some(tenant.clone()) };
+            OverrideDifference { tenant: tenant.clone(), version: name.at(version) }
+        })
+    });
+    let differing = differing.take(MAX_DIFFERENCES).collect();
+    (installation.overrides(role).count(), differing)
+}
+
+/// Publishes a version, if the review passes, the published version is the expected one, and a widening is
+/// confirmed. It counts on every node within a second, and for a session at its next refresh.
+pub async fn publish(
+    database: &Database,
+    publication: &Publication,
+    now: Time,
+) -> Result<Published, NotDone> {
+    publication.author.check()?;
+    for _ in 0..ATTEMPTS {
+        let wanted = publication.clone();
+        let gathered = database.read(move |c| gather(c, &wanted, now)).await??;
+        let Gathered { stored, written } = gathered;
+        let position = stored.position;
+        let (name, source) = (publication.name.clone(), written.source.clone());
+        let judged = aside(move || judge(&stored, &name, &source)).await?;
+        if !judged.review.passes() {
+            return Err(NotDone::Refused(Box::new(judged.review)));
+        }
+        if judged.review.widens && !publication.widening_confirmed {
+            return Err(NotDone::NeedsConfirmation(Box::new(judged.review)));
+        }
+        let wanted = publication.clone();
+        let attempt = move |c: &mut DbConnection| commit(c, &wanted, &written, position, now);
+        match database.attempt(attempt).await? {
+            Ok(version) => {
+                let Judged { review, overrides, differing } = judged;
+                return Ok(Published { version, review, overrides, differing });
+            }
+            Err(NotDone::Busy) => {}
+            Err(not) => return Err(not),
+        }
+    }
+    Err(NotDone::Busy)
+}
+
+/// Busy: what was reviewed is not what is there now.
+fn commit(
+    c: &mut DbConnection,
+    publication: &Publication,
+    written: &Written,
+    position: u64,
+    now: Time,
+) -> Result<Result<TemplateVersion, NotDone>, DatabaseError> {
+    let Publication { name, content, expected, author, .. } = publication;
+    let lock = database::templates::lock(c)?;
+    if lock.before != position {
+        return Ok(Err(NotDone::Busy));
+    }
+    if let Content::Draft { revision } = content
+        && let Err(found) = database::drafts::delete(c, name, *revision)?
+    {
+        return Ok(Err(conflict(name, found)));
+    }
+    let new = NewVersion {
+        source: &written.source,
+        created_at: written.at,
+        created_by: &written.by,
+        at: now,
+        by: &author.name,
+        reason: &author.reason,
+    };
+    let version = match database::templates::publish(c, &lock, name, *expected, &new)? {
+        Ok(version) => name.at(version),
+        Err(found) => return Ok(Err(conflict(name, found))),
+    };
+    let (kind, detail) = match content {
+        Content::Version(old) => (
+            EventKind::TemplateRolledBack,
+            json!({ "version": version, "to": name.at(*old), "instead_of": expected }),
+        ),
+        _ => (EventKind::TemplatePublished, json!({ "version": version, "instead_of": expected })),
+    };
+    database::audit::insert(c, &author.event(kind, name, detail, now))?;
+    append_change(c, name, now)?;
+    Ok(Ok(version))
+}
+
+/// Publishes what an old version said, as a new version.
+pub async fn rollback(
+    database: &Database,
+    to: &TemplateVersion,
+    expected: Option<u64>,
+    widening_confirmed: bool,
+    author: &Author,
+    now: Time,
+) -> Result<Published, NotDone> {
+    let publication = Publication {
+        name: to.name.clone(),
+        content: Content::Version(to.version),
+        expected,
+        widening_confirmed,
+        author: author.clone(),
+    };
+    publish(database, &publication, now).await
+}
+
+/// A tenant gives its own version up: from now on the base counts for it.
+pub async fn withdraw(
+    database: &Database,
+    role: &Role,
+    tenant: &TenantId,
+    expected: u64,
+    widening_confirmed: bool,
+    author: &Author,
+    now: Time,
+) -> Result<(), NotDone> {
+    author.check()?;
+    let name = TemplateName { role: role.clone(), tenant: Some(tenant.clone()) };
+    for _ in 0..ATTEMPTS {
+        let wanted = name.clone();
+        let gather = move |c: &mut DbConnection| {
+            let stored = gate::read(c)?;
+            if let Err(missing) = super::check_exists(c, &wanted)? {
+                return Ok(Err(missing));
+            }
+            let version = database::templates::find_published(c, &wanted)?.map(|own| own.version);
+            if version != Some(expected) {
+                return Ok(Err(conflict(&wanted, Conflict::Published(version))));
+            }
+            Ok(Ok(stored))
+        };
+        let stored: Stored = database.read(gather).await??;
+        let position = stored.position;
+        let wanted = name.clone();
+        let review = aside(move || {
+            let installation = stored.compile()?;
+            let base = TemplateName::base(wanted.role.clone());
+            let base = installation.published.get(&base).map(|(_, base)| base.source().to_owned());
+            Ok(base.map(|base| installation.review(&wanted, &base)))
+        });
+        if let Some(review) = review.await?
+            && review.widens
+            && !widening_confirmed
+        {
+            return Err(NotDone::NeedsConfirmation(Box::new(review)));
+        }
+        let (wanted, author) = (name.clone(), author.clone());
+        let attempt = move |c: &mut DbConnection| {
+            let lock = database::templates::lock(c)?;
+            if lock.before != position {
+                return Ok(Err(NotDone::Busy));
+            }
+            if let Err(found) = database::templates::withdraw(c, &lock, &wanted, expected, now)? {
+                return Ok(Err(conflict(&wanted, found)));
+            }
+            let detail = json!({ "version": wanted.at(expected) });
+            let event = author.event(EventKind::TemplateWithdrawn, &wanted, detail, now);
+            database::audit::insert(c, &event)?;
+            append_change(c, &wanted, now).map(Ok)
+        };
+        match database.attempt(attempt).await? {
+            Err(NotDone::Busy) => {}
+            done => return done,
+        }
+    }
+    Err(NotDone::Busy)
+}
