@@ -14,9 +14,8 @@ use crate::domain::permission::Vocabulary;
 use crate::domain::provider::Provider;
 use crate::domain::revocation::RevocationView;
 use crate::domain::role_mapping::RoleMapping;
-use crate::domain::template::Limits;
-use crate::domain::template::RoleTemplate;
 use crate::domain::template::version::TemplateName;
+use crate::domain::template::{Bound, Limits, RoleTemplate};
 use crate::domain::tenant::Tenant;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -59,7 +58,7 @@ pub struct KnownRole {
 pub struct RoleInForce {
     pub known: Arc<KnownRole>,
     /// The most that a tenant's own version may grant. None: it is the base.
-    pub ceiling: Option<Arc<RoleTemplate>>,
+    pub ceiling: Option<Arc<Bound>>,
 }
 
 /// A role's base template, and what it takes to know whether a tenant has its own.
@@ -69,7 +68,7 @@ struct KnownBase {
 }
 
 struct Overrides {
-    ceiling: Arc<RoleTemplate>,
+    ceiling: Arc<Bound>,
     tenants: Overriding,
 }
 
@@ -392,7 +391,7 @@ impl Catalog {
                 let many = u32::try_from(tenants.len()).is_ok_and(|count| count > OVERRIDING);
                 let tenants = tenants.into_iter().collect();
                 let tenants = if many { Overriding::Many } else { Overriding::These(tenants) };
-                Some(Overrides { ceiling: Arc::new(ceiling), tenants })
+                Some(Overrides { ceiling: Arc::new(Bound::of(&ceiling)), tenants })
             }
             _ => None,
         };

@@ -6,7 +6,7 @@ use crate::domain::permission::{PermissionError, PermissionSet, Vocabulary};
 use crate::domain::scope::ScopeSet;
 use crate::domain::subject::Subject;
 use crate::domain::template::boundary::{self, OutsideTenant};
-use crate::domain::template::{RenderError, RenderInput, Rendered, RoleTemplate, User};
+use crate::domain::template::{Bound, RenderError, RenderInput, RoleTemplate, User};
 use crate::domain::tenant::{Status, Tenant};
 use serde_json::{Map, Value};
 
@@ -16,7 +16,7 @@ pub struct RoleFacts<'a> {
     pub role: &'a Role,
     pub template: &'a RoleTemplate,
     /// For a tenant's own template, the most that it may grant.
-    pub ceiling: Option<&'a RoleTemplate>,
+    pub ceiling: Option<&'a Bound>,
     /// `data-entry@17`, `data-entry@3/acme`.
     pub version: &'a str,
     pub crosses_tenants: bool,
@@ -86,8 +86,6 @@ pub enum Denied {
     Render(String, RenderError),
     #[error("the client's ceiling does not render: {0}")]
     Ceiling(RenderError),
-    #[error("the ceiling of {0} does not render: {1}")]
-    RoleCeiling(String, RenderError),
     #[error("the template of {0} leaves its tenant: {1}")]
     OutsideTenant(String, OutsideTenant),
     #[error("two templates disagree on the claim {0:?}")]
@@ -165,9 +163,7 @@ fn render_roles(facts: &Facts<'_>) -> Result<Grant, Denied> {
         if let Some(ceiling) = role.ceiling {
             // SECURITY: cut each time, and not only looked at when it is published: the ceiling may have
             // come down since.
-            let most = ceiling.render(&input, facts.vocabulary);
-            let most = most.map_err(|error| Denied::RoleCeiling(version(), error))?;
-            cut(&mut rendered, &most, facts.vocabulary);
+            ceiling.cut(&mut rendered, &input, facts.vocabulary);
         }
         if !role.crosses_tenants {
             boundary::check(&rendered.permissions, tenant, facts.vocabulary)
@@ -190,18 +186,6 @@ fn render_roles(facts: &Facts<'_>) -> Result<Grant, Denied> {
         grant.templates.push(version());
     }
     Ok(grant)
-}
-
-/// Leaves of a tenant's own template what the ceiling of its role grants too.
-fn cut(rendered: &mut Rendered, most: &Rendered, vocabulary: &Vocabulary) {
-    rendered.permissions = rendered.permissions.intersection(&most.permissions, vocabulary);
-    rendered.scope = rendered.scope.intersection(&most.scope);
-    rendered.expires_in = match (rendered.expires_in, most.expires_in) {
-        (Some(own), Some(most)) => Some(own.min(most)),
-        (own, most) => own.or(most),
-    };
-    // A claim can mean anything to whoever reads it.
-    rendered.claims.retain(|name, value| most.claims.get(name) == Some(value));
 }
 
 fn bound_by_ceiling(facts: &Facts<'_>, grant: &mut Grant) -> Result<(), Denied> {

@@ -306,7 +306,6 @@ fn refusal(reason: &NotIssued) -> ProtocolError {
         NotIssued::Denied(
             Denied::Render(..)
             | Denied::Ceiling(_)
-            | Denied::RoleCeiling(..)
             | Denied::OutsideTenant(..)
             | Denied::ClaimConflict(_),
         ) => ProtocolError::new(

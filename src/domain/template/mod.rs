@@ -4,6 +4,7 @@
 //! the structure. Handlebars' parser decides what a string means; this module takes the syntax tree
 //! apart, refuses all but text and `{{path}}`, and renders that itself.
 
+mod bound;
 pub mod boundary;
 mod cases;
 pub mod ceiling;
@@ -25,6 +26,7 @@ mod trace;
 mod values;
 pub mod version;
 
+pub use self::bound::Bound;
 pub use self::cases::CaseOutcome;
 pub use self::document::TemplateError;
 pub use self::document::TemplateErrors;

@@ -131,7 +131,6 @@ fn denied(denied: &Denied) -> OAuthError {
         ),
         Denied::Render(..)
         | Denied::Ceiling(_)
-        | Denied::RoleCeiling(..)
         | Denied::OutsideTenant(..)
         | Denied::ClaimConflict(_) => OAuthError::new(
             ErrorCode::ServerError,

@@ -1,6 +1,7 @@
 //! The same for a running server, whose own catalog knows of a change before its answer leaves.
 
 use crate::domain::ids::{Role, TenantId};
+use crate::domain::template::diff::TemplateDiff;
 use crate::domain::template::review::Review;
 use crate::domain::template::version::{Draft, TemplateName, TemplateVersion, VersionRecord};
 use crate::service::templates::{
@@ -51,6 +52,14 @@ impl Service {
         limit: u32,
     ) -> Result<Vec<HistoryEntry>, NotDone> {
         templates::history(&self.0.database, name, before, limit).await
+    }
+
+    pub async fn template_diff(
+        &self,
+        from: &TemplateVersion,
+        to: &TemplateVersion,
+    ) -> Result<TemplateDiff, NotDone> {
+        templates::diff(&self.0.database, from, to).await
     }
 
     pub async fn find_draft(&self, name: &TemplateName) -> Result<Option<Draft>, NotDone> {

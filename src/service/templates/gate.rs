@@ -6,6 +6,7 @@ use crate::domain::ids::{Role, TenantId};
 use crate::domain::permission::Vocabulary;
 use crate::domain::template::Limits;
 use crate::domain::template::RoleTemplate;
+use crate::domain::template::proof::Subjected;
 use crate::domain::template::review::{self, Candidate, Review, Surroundings};
 use crate::domain::template::version::{TemplateName, VersionRecord};
 use crate::service::templates::{NotDone, check_changeable};
@@ -114,7 +115,24 @@ impl Installation {
             previous: self.in_force(name),
         };
         let around = Surroundings { vocabulary: &self.vocabulary, limits: &self.limits };
-        review::review(&candidate, &around)
+        let others = self
+            .published
+            .iter()
+            .filter(|(other, _)| *other != name && !self.crosses_tenants(other));
+        let named: Vec<(String, &TemplateName, &RoleTemplate)> = others
+            .map(|(other, (version, template))| {
+                (other.at(*version).to_string(), other, &**template)
+            })
+            .collect();
+        let others: Vec<Subjected<'_>> = named
+            .iter()
+            .map(|(shown, name, template)| Subjected {
+                name: shown,
+                tenant: name.tenant.as_ref(),
+                template,
+            })
+            .collect();
+        review::review(&candidate, &others, &around)
     }
 }
 

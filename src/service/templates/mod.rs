@@ -16,7 +16,7 @@ pub use self::publish::{
     Content, OverrideDifference, Publication, Published, publish, rollback, withdraw,
 };
 pub use self::read::{
-    HistoryEntry, OverrideSummary, RoleDetail, RoleSummary, VersionSummary, history,
+    HistoryEntry, OverrideSummary, RoleDetail, RoleSummary, VersionSummary, diff, history,
     list_overrides, list_roles, show, show_role,
 };
 pub use self::recall::{Recall, Recalled, recall};
@@ -26,6 +26,7 @@ use crate::database::{self, DatabaseError, DbConnection};
 use crate::domain::Time;
 use crate::domain::audit::{AuditEvent, EventKind};
 use crate::domain::ids::{Role, SubjectId, TenantId};
+use crate::domain::template::TemplateErrors;
 use crate::domain::template::review::Review;
 use crate::domain::template::version::{Conflict, TemplateName, TemplateVersion};
 use serde_json::Value;
@@ -69,6 +70,8 @@ pub enum NotDone {
     Refused(Box<Review>),
     #[error("{} widens what is granted; confirm it to publish it", .0.name)]
     NeedsConfirmation(Box<Review>),
+    #[error("{version} does not fit today's vocabulary, so it cannot be compared: {errors}")]
+    OutOfDate { version: TemplateVersion, errors: TemplateErrors },
     #[error("a reason has 1 to {MAX_REASON} bytes")]
     Reason,
     #[error("a template is larger than {} KiB", MAX_SOURCE / 1024)]

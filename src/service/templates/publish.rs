@@ -6,6 +6,7 @@ use crate::domain::Time;
 use crate::domain::audit::EventKind;
 use crate::domain::ids::{Role, TenantId};
 use crate::domain::template::RoleTemplate;
+use crate::domain::template::diff::TemplateDiff;
 use crate::domain::template::review::Review;
 use crate::domain::template::version::{Conflict, TemplateName, TemplateVersion};
 use crate::service::templates::gate::{self, Installation, Stored, aside};
@@ -47,6 +48,8 @@ pub struct Publication {
 pub struct OverrideDifference {
     pub tenant: TenantId,
     pub version: TemplateVersion,
+    /// From the new base to the tenant's own.
+    pub diff: TemplateDiff,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -138,10 +141,10 @@ fn compare_overrides(
     base: &RoleTemplate,
 ) -> (usize, Vec<OverrideDifference>) {
     let differing = installation.overrides(role).filter_map(|(tenant, version, own)| {
-        (own.source() != base.source()).then(|| {
-            let name = TemplateName { role: role.clone(), tenant: Some(tenant.clone()) };
-            OverrideDifference { tenant: tenant.clone(), version: name.at(version) }
-        })
+        let diff = TemplateDiff::between(Some(base), own, &installation.vocabulary);
+        let name = TemplateName { role: role.clone(), tenant: Some(tenant.clone()) };
+        let version = name.at(version);
+        (!diff.is_empty()).then(|| OverrideDifference { tenant: tenant.clone(), version, diff })
     });
     let differing = differing.take(MAX_DIFFERENCES).collect();
     (installation.overrides(role).count(), differing)

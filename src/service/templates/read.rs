@@ -1,11 +1,16 @@
 //! What there is: roles, versions, who changed what and why.
 
+use crate::catalog::{STANDARD_VOCABULARY, parse_vocabulary};
 use crate::database::{self, Database, DatabaseError, DbConnection};
 use crate::domain::Time;
 use crate::domain::ids::{Role, TenantId};
+use crate::domain::permission::Vocabulary;
+use crate::domain::template::diff::TemplateDiff;
 use crate::domain::template::version::{
     TemplateName, TemplateVersion, VersionRecord, VersionState,
 };
+use crate::domain::template::{RoleTemplate, TemplateErrors};
+use crate::service::templates::gate::aside;
 use crate::service::templates::{NotDone, check_exists};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -70,6 +75,8 @@ pub struct OverrideSummary {
 #[derive(Clone, Debug, Serialize)]
 pub struct HistoryEntry {
     pub version: VersionSummary,
+    /// None: one of the two does not fit today's vocabulary.
+    pub diff: Option<TemplateDiff>,
 }
 
 /// All roles, in the order of their names.
@@ -171,8 +178,74 @@ pub async fn history(
         if let Err(missing) = check_exists(c, &name)? {
             return Ok(Err(missing));
         }
-        database::templates::history(c, &name, before, limit).map(Ok)
+        // One more, for the last one to be compared with.
+        let found = database::templates::history(c, &name, before, limit.saturating_add(1))?;
+        Ok(Ok((found, Compiler::read(c, &name)?)))
     };
-    let found: Vec<VersionRecord> = database.read(read).await??;
-    Ok(found.iter().map(|record| HistoryEntry { version: record.into() }).collect())
+    let (found, compiler): (Vec<VersionRecord>, Compiler) = database.read(read).await??;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let compare = move || {
+        let templates: Vec<_> = found.iter().map(|record| compiler.compile(record).ok()).collect();
+        let entry = |(index, record): (usize, &VersionRecord)| {
+            let new = templates.get(index).and_then(Option::as_ref);
+            let diff = match (new, templates.get(index.saturating_add(1))) {
+                (Some(new), Some(Some(old))) => Some(compiler.diff(Some(old), new)),
+                (Some(new), None) => Some(compiler.diff(None, new)),
+                _ => None,
+            };
+            HistoryEntry { version: record.into(), diff }
+        };
+        Ok(found.iter().enumerate().take(limit).map(entry).collect())
+    };
+    Ok(aside(compare).await?)
+}
+
+/// From the first to the second, in today's vocabulary. Both may be anybody's of the same role.
+pub async fn diff(
+    database: &Database,
+    from: &TemplateVersion,
+    to: &TemplateVersion,
+) -> Result<TemplateDiff, NotDone> {
+    let (old, new) = (from.clone(), to.clone());
+    let read = move |c: &mut DbConnection| {
+        let compiler = Compiler::read(c, &new.name)?;
+        let old = match find(c, &old.name, Some(old.version))? {
+            Ok(old) => old,
+            Err(missing) => return Ok(Err(missing)),
+        };
+        Ok(find(c, &new.name, Some(new.version))?.map(|new| (old, new, compiler)))
+    };
+    let (old, new, compiler): (VersionRecord, VersionRecord, Compiler) =
+        database.read(read).await??;
+    let compile = |record: &VersionRecord| {
+        let version = record.name.at(record.version);
+        compiler.compile(record).map_err(|errors| NotDone::OutOfDate { version, errors })
+    };
+    Ok(compiler.diff(Some(&compile(&old)?), &compile(&new)?))
+}
+
+/// What it takes to compile versions of a role.
+struct Compiler {
+    vocabulary: Vocabulary,
+    crosses_tenants: bool,
+}
+
+impl Compiler {
+    fn read(c: &mut DbConnection, name: &TemplateName) -> Result<Self, DatabaseError> {
+        let vocabulary = database::documents::find_vocabulary(c)?;
+        let role = database::roles::find(c, &name.role)?;
+        Ok(Self {
+            vocabulary: parse_vocabulary(vocabulary.as_deref().unwrap_or(STANDARD_VOCABULARY))?,
+            crosses_tenants: role.is_some_and(|role| role.crosses_tenants),
+        })
+    }
+
+    fn compile(&self, record: &VersionRecord) -> Result<RoleTemplate, TemplateErrors> {
+        let crosses_tenants = self.crosses_tenants && record.name.tenant.is_none();
+        RoleTemplate::compile(&record.source, &self.vocabulary, crosses_tenants)
+    }
+
+    fn diff(&self, old: Option<&RoleTemplate>, new: &RoleTemplate) -> TemplateDiff {
+        TemplateDiff::between(old, new, &self.vocabulary)
+    }
 }
