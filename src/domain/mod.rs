@@ -9,6 +9,7 @@ pub mod deployment;
 pub mod evaluation;
 pub mod grant;
 pub mod ids;
+pub mod impact;
 pub mod permission;
 pub mod provenance;
 pub mod provider;

@@ -41,6 +41,11 @@ impl ScopeSet {
     pub fn union(&self, other: &Self) -> Self {
         Self(self.0.union(&other.0).cloned().collect())
     }
+    /// Those that are not in the other set.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        Self(self.0.difference(&other.0).cloned().collect())
+    }
     /// The protocol scopes in this set, and the others.
     pub fn split_protocol(&self) -> (Self, Self) {
         let (protocol, rest) =

@@ -1,6 +1,6 @@
 //! Whether a template stays below another one, whatever the values are. The ceiling is read permission by permission:
-//! each stands for all that it would grant where its own conditions hold and its own values are there. What else the
-//! ceiling needs to render does not matter: it is never rendered.
+//! each stands for all that it would grant where its own conditions hold and its own values are there. That the whole
+//! ceiling renders for everybody is another question, which is not asked here.
 //!
 //! - Every permission must be covered by the ceiling's (see `cover`), and every scope be among its scopes.
 //! - If the ceiling says how long a token lives, the template must say so too, and no longer.

@@ -103,8 +103,8 @@ impl TemplateDiff {
             LifetimeChange { before: old.and_then(|old| old.expires_in), after: new.expires_in };
         Self {
             changes: changes(&before, &after, v),
-            scope_gained: without(&new.scope, old_scope),
-            scope_lost: without(old_scope, &new.scope),
+            scope_gained: new.scope.without(old_scope),
+            scope_lost: old_scope.without(&new.scope),
             expires_in: (lifetime.before != lifetime.after).then_some(lifetime),
             claims: claim_changes(old, new),
             needs: old.map(|old| need_changes(old, new)).unwrap_or_default(),
@@ -189,10 +189,6 @@ fn largest_within<'a>(one: &Outline, of: &'a [Outline], v: &Vocabulary) -> Optio
         })
     });
     largest.or_else(|| within().next())
-}
-
-fn without(scopes: &ScopeSet, others: &ScopeSet) -> ScopeSet {
-    scopes.iter().filter(|scope| !others.contains(scope)).map(str::to_owned).collect()
 }
 
 fn claim_changes(old: Option<&RoleTemplate>, new: &RoleTemplate) -> Vec<ClaimChange> {
