@@ -120,7 +120,7 @@ async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
         assert!(database::tenants::list(c)?.is_empty() && database::clients::list(c)?.is_empty());
         assert!(
             database::providers::list(c)?.is_empty()
-                && database::roles::list_published(c)?.is_empty()
+                && database::templates::list_published(c)?.is_empty()
         );
         Ok(())
     };

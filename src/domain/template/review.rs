@@ -111,7 +111,7 @@ pub fn examine(candidate: &Candidate<'_>, around: &Surroundings<'_>) -> Review {
         }
     };
     review.errors = check_lifetime(&template, around.limits);
-    review.findings = lint(&template);
+    review.findings = lint(&template, v);
     review.cases = template.run_cases(v);
     review.hostile = template.run_hostile(v, crosses_tenants);
     if let Some(ceiling) = ceiling {

@@ -119,7 +119,7 @@ fn what_meets_and_what_does_not() {
             json!("{{user.id}}!{{tenant.id}}"),
             ["acme", "acme-corp"],
         ),
-        (json!("{{user.id}}!b"), json!("a!{{tenant.id}}"), ["acme", "b"]),
+        (json!("{{user.id}}!b"), json!("a!{{tenant.id}}"), ["acme-corp", "b"]),
         (json!("{{tenant.id}}{{tenant.id}}"), json!("{{tenant.id}}"), ["acme", "acmeacme"]),
     ];
     for (one, other, tenants) in meet {
