@@ -244,9 +244,8 @@ impl Catalog {
     fn forget_template(&self, name: TemplateName) {
         let TemplateName { role, tenant } = name;
         self.0.roles.forget(&role);
-        match tenant {
-            Some(tenant) => self.0.overrides.forget(&(role, tenant)),
-            None => {}
+        if let Some(tenant) = tenant {
+            self.0.overrides.forget(&(role, tenant));
         }
     }
 

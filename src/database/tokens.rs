@@ -87,11 +87,11 @@ impl Rows<'_> {
         id: &[u8],
         bucket: u8,
     ) -> anyhow::Result<(Option<Vec<u8>>, Marker)> {
-        let row: Option<(Vec<u8>, Option<(i64, i64)>)> = sessions::table
+        let row = sessions::table
             .left_join(buckets::table.on(buckets::bucket.eq(i32::from(bucket))))
             .filter(sessions::id.eq(id))
             .select((sessions::record, (buckets::position, buckets::went_back_at).nullable()))
-            .first(self.0)
+            .first::<(Vec<u8>, Option<(i64, i64)>)>(self.0)
             .optional()?;
         match row {
             Some((record, Some((position, went_back_at)))) => {

@@ -9,7 +9,8 @@ pub use self::set_diff::Held;
 pub use self::set_diff::SetDiff;
 
 use crate::domain::ids::{SessionId, SubjectId, TenantId};
-use crate::domain::permission::Vocabulary;
+use crate::domain::permission::{PermissionSet, Vocabulary};
+use crate::domain::scope::ScopeSet;
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,7 +55,7 @@ impl Effect {
         after: Result<Held<'_>, String>,
         v: &Vocabulary,
     ) -> Self {
-        let nothing = (Default::default(), Default::default());
+        let nothing = (PermissionSet::default(), ScopeSet::default());
         let none = Held { permissions: &nothing.0, scope: &nothing.1 };
         match (before, after) {
             (None, Err(_)) => Self::Unchanged,

@@ -31,8 +31,20 @@ pub struct Embedded(Arc<Inner>);
 struct Inner {
     // In this order: the file is closed before the lock is given back.
     tokens: Tokens,
-    _lock: Option<File>,
+    _lock: Option<Lock>,
     witness: Witness,
+}
+
+/// The file is ours alone. It is given back by name: a child that another thread of the process is just
+/// starting holds the open file, too, and closing ours would leave it locked for as long.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "the token store's lock is given back late");
+        }
+    }
 }
 
 type Record = Vec<u8>;
@@ -280,7 +292,7 @@ fn decide(
     Ok((refreshed, changed))
 }
 
-fn open(path: &EmbeddedPath) -> Result<(Tokens, Option<File>)> {
+fn open(path: &EmbeddedPath) -> Result<(Tokens, Option<Lock>)> {
     let path = match path {
         EmbeddedPath::Memory => return Ok((Tokens::open(None).map_err(unavailable)?, None)),
         EmbeddedPath::File(path) => path,
@@ -292,14 +304,14 @@ fn open(path: &EmbeddedPath) -> Result<(Tokens, Option<File>)> {
     lock_path.push(".lock");
     let lock = OpenOptions::new().create(true).write(true).truncate(false).open(&lock_path);
     let lock = lock.context("cannot create the token store's lock").map_err(unavailable)?;
-    match lock.try_lock() {
-        Ok(()) => {}
+    let lock = match lock.try_lock() {
+        Ok(()) => Lock(lock),
         Err(TryLockError::WouldBlock) => return Err(TokenStoreError::InUse(path)),
         Err(TryLockError::Error(error)) => {
             let error = anyhow::Error::new(error).context("cannot lock the token store");
             return Err(unavailable(error));
         }
-    }
+    };
     let tokens = Tokens::open(Some(&path)).map_err(unavailable)?;
     Ok((tokens, Some(lock)))
 }

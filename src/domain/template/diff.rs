@@ -283,9 +283,9 @@ impl Written {
             }
         }
         let guards: Vec<String> = outline.guards.iter().map(ToString::to_string).collect();
-        shown.push_str(&format!(" ({})", outline.at));
+        shown = format!("{shown} ({})", outline.at);
         if !guards.is_empty() {
-            shown.push_str(&format!(" [{}]", guards.join("; ")));
+            shown = format!("{shown} [{}]", guards.join("; "));
         }
         Self {
             at: outline.at.clone(),

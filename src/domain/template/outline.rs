@@ -192,7 +192,7 @@ impl Around {
         let several = |word: &str, conditions: &[Condition]| {
             let mut text = word.to_owned();
             for condition in conditions {
-                text.push_str(&format!(" ({})", self.condition(condition)));
+                text = format!("{text} ({})", self.condition(condition));
             }
             text
         };

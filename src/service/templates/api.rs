@@ -6,7 +6,7 @@ use crate::domain::template::review::Review;
 use crate::domain::template::version::{Draft, TemplateName, TemplateVersion, VersionRecord};
 use crate::service::templates::{
     self, Author, HistoryEntry, NotDone, OverrideSummary, Publication, Published, Recall, Recalled,
-    RoleDetail, RoleSummary,
+    RoleDetail, RoleSummary, Withdrawal,
 };
 use crate::service::{Inner, Service};
 
@@ -116,17 +116,8 @@ impl Service {
         Ok(published)
     }
 
-    pub async fn withdraw_override(
-        &self,
-        role: &Role,
-        tenant: &TenantId,
-        expected: u64,
-        widening_confirmed: bool,
-        author: &Author,
-    ) -> Result<(), NotDone> {
-        let (database, now) = (&self.0.database, self.0.clock.now());
-        let confirmed = widening_confirmed;
-        templates::withdraw(database, role, tenant, expected, confirmed, author, now).await?;
+    pub async fn withdraw_override(&self, withdrawal: &Withdrawal) -> Result<(), NotDone> {
+        templates::withdraw(&self.0.database, withdrawal, self.0.clock.now()).await?;
         self.0.know_at_once().await;
         Ok(())
     }

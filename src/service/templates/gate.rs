@@ -67,15 +67,14 @@ impl Stored {
         for version in &self.published {
             let of_role = roles.get(&version.name.role).is_some_and(|role| role.crosses_tenants);
             let crosses = of_role && version.name.tenant.is_none();
-            let template = match compiled.get(&(crosses, version.source.as_str())) {
-                Some(template) => Arc::clone(template),
-                None => {
-                    let template = RoleTemplate::compile(&version.source, &vocabulary, crosses)
-                        .map_err(|_| DatabaseError::Corrupt("role template"))?;
-                    let template = Arc::new(template);
-                    compiled.insert((crosses, &version.source), Arc::clone(&template));
-                    template
-                }
+            let template = if let Some(same) = compiled.get(&(crosses, version.source.as_str())) {
+                Arc::clone(same)
+            } else {
+                let template = RoleTemplate::compile(&version.source, &vocabulary, crosses)
+                    .map_err(|_| DatabaseError::Corrupt("role template"))?;
+                let template = Arc::new(template);
+                compiled.insert((crosses, &version.source), Arc::clone(&template));
+                template
             };
             published.insert(version.name.clone(), (version.version, template));
         }

@@ -13,7 +13,7 @@ mod recall;
 pub use self::draft::{delete_draft, find_draft, save_draft};
 pub use self::gate::review;
 pub use self::publish::{
-    Content, OverrideDifference, Publication, Published, publish, rollback, withdraw,
+    Content, OverrideDifference, Publication, Published, Withdrawal, publish, rollback, withdraw,
 };
 pub use self::read::{
     HistoryEntry, OverrideSummary, RoleDetail, RoleSummary, VersionSummary, diff, history,

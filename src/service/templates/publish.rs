@@ -247,15 +247,22 @@ pub async fn rollback(
 }
 
 /// A tenant gives its own version up: from now on the base counts for it.
+pub struct Withdrawal {
+    pub role: Role,
+    pub tenant: TenantId,
+    /// The version that is published now.
+    pub expected: u64,
+    pub widening_confirmed: bool,
+    pub author: Author,
+}
+
 pub async fn withdraw(
     database: &Database,
-    role: &Role,
-    tenant: &TenantId,
-    expected: u64,
-    widening_confirmed: bool,
-    author: &Author,
+    withdrawal: &Withdrawal,
     now: Time,
 ) -> Result<(), NotDone> {
+    let Withdrawal { role, tenant, expected, widening_confirmed, author } = withdrawal;
+    let expected = *expected;
     author.check()?;
     let name = TemplateName { role: role.clone(), tenant: Some(tenant.clone()) };
     for _ in 0..ATTEMPTS {
@@ -282,7 +289,7 @@ pub async fn withdraw(
         });
         if let Some(review) = review.await?
             && review.widens
-            && !widening_confirmed
+            && !*widening_confirmed
         {
             return Err(NotDone::NeedsConfirmation(Box::new(review)));
         }

@@ -253,7 +253,7 @@ impl<'a, 'b> Search<'a, 'b> {
             match heads {
                 [None, Some(_)] if !left_open => return Ok(false),
                 [Some(_), None] if !right_open => return Ok(false),
-                [None, None] | [None, Some(_)] | [Some(_), None] => {
+                [None, None | Some(_)] | [Some(_), None] => {
                     self.rest(left, one, Side::Left);
                     self.rest(right, other, Side::Right);
                     (index, at) = (index + 1, [Cursor::default(); 2]);

@@ -87,7 +87,7 @@ impl Ids {
     /// The one character that the place can hold.
     pub(super) fn byte(&self, place: Place) -> Option<u8> {
         let characters = self.characters(self.class(place));
-        pick(characters, None).filter(|_| characters.count_ones() == 1)
+        pick(characters, None).filter(|_| characters.is_power_of_two())
     }
 
     fn set(&mut self, class: usize, parent: usize, characters: u64) {

@@ -190,9 +190,13 @@ pub(super) fn mended(sketch: &Sketch, in_front: bool) -> Sketch {
         pieces.filter(|piece| !is_tenant(piece)).cloned().collect::<Vec<_>>()
     };
     let (mut before, mut after) = (half(), half());
-    trim(after.first_mut(), |text| text.trim_start_matches(loose));
+    if let Some(first) = after.first_mut() {
+        trim(first, |text| text.trim_start_matches(loose));
+    }
     if in_front && all.iter().any(is_tenant) {
-        trim(before.last_mut(), |text| text.trim_end_matches(loose));
+        if let Some(last) = before.last_mut() {
+            trim(last, |text| text.trim_end_matches(loose));
+        }
         after = [before.as_slice(), &after].join(&delimiter());
         before.clear();
     }
@@ -209,8 +213,9 @@ fn delimiter() -> Piece {
     Piece::Literal(":".into())
 }
 
-fn trim(piece: Option<&mut Piece>, trimmed: impl Fn(&str) -> &str) {
-    if let Some(Piece::Literal(text)) = piece {
+/// Cuts off, at one end of a literal, what no id needs.
+fn trim(piece: &mut Piece, trimmed: impl Fn(&str) -> &str) {
+    if let Piece::Literal(text) = piece {
         *text = trimmed(text).into();
     }
 }

@@ -383,6 +383,6 @@ fn fix(
 }
 
 #[cfg(test)]
-mod brute_force;
+mod brute_force_tests;
 #[cfg(test)]
 mod tests;

@@ -240,7 +240,7 @@ fn assert_true(meeting: &Meeting, templates: &[Template], v: &Vocabulary) {
             rendered.resource_type() == meeting.resource_type
                 && patterns.zip(&meeting.resource).all(|(own, (_, text))| own.matches(text))
         });
-        assert!(reaches, "{meeting}: {:?}", rendered.to_owned());
+        assert!(reaches, "{meeting}: {:?}", rendered.clone());
     }
 }
 
