@@ -13,9 +13,13 @@ use crate::upstream::{Upstream, UpstreamLimits};
 use anyhow::Context as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
 pub use crate::http::ExtraRoutes;
+
+/// How long a server that has ended may still hold its token store.
+const LETTING_GO: Duration = Duration::from_secs(5);
 
 pub struct Options {
     pub clock: Clock,
@@ -31,6 +35,7 @@ pub struct Running {
     handle: actix_web::dev::ServerHandle,
     followers: Vec<JoinHandle<()>>,
     catalog: Catalog,
+    tokens: TokenStore,
 }
 
 impl Running {
@@ -53,8 +58,14 @@ impl Running {
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.handle.stop(true).await;
         let ended = (&mut self.server).await;
-        for follower in &self.followers {
+        for follower in self.followers {
             follower.abort();
+            // It ends as cancelled.
+            let _ = follower.await;
+        }
+        // The threads that answered let go of what they held a moment after the server has ended.
+        if tokio::time::timeout(LETTING_GO, self.tokens.released()).await.is_err() {
+            tracing::warn!("the token store is still held after the server has ended");
         }
         Ok(ended.context("the server's task failed")??)
     }
@@ -89,7 +100,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
         issuer: config.issuer_text.clone(),
         database,
         catalog: catalog.clone(),
-        tokens,
+        tokens: tokens.clone(),
         upstream: Upstream::new(limits).context("upstream")?,
         keys,
         sealing,
@@ -104,7 +115,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
     let server = http::serve(service, settings, listener)?;
     let handle = server.handle();
     let server = tokio::spawn(server);
-    Ok(Running { address, server, handle, followers: vec![follow, forget], catalog })
+    Ok(Running { address, server, handle, followers: vec![follow, forget], catalog, tokens })
 }
 
 /// Makes the database hold what is declared, in one transaction; or only says what would change.
@@ -183,7 +194,7 @@ fn make_private(path: &Path) -> anyhow::Result<()> {
 
 /// Entries of the log that can hit nothing any more are dropped, a few at a time.
 async fn forget_expired(database: Database, clock: Clock) {
-    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(60));
+    let mut ticks = tokio::time::interval(Duration::from_secs(60));
     loop {
         ticks.tick().await;
         let now = clock.now();

@@ -16,6 +16,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Where the store is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ struct Inner {
     tokens: Tokens,
     _lock: Option<Lock>,
     witness: Witness,
+    /// The last to go, so that whoever listens hears that all is closed.
+    open: watch::Sender<()>,
 }
 
 /// The file is ours alone. It is given back by name: a child that another thread of the process is just
@@ -54,7 +57,15 @@ impl Embedded {
         let opened = tokio::task::spawn_blocking(move || open(&path)).await;
         let opened = opened.context("cannot open the token store").map_err(unavailable)?;
         let (tokens, lock) = opened?;
-        Ok(Self(Arc::new(Inner { tokens, _lock: lock, witness: Witness::new(database) })))
+        let (witness, open) = (Witness::new(database), watch::Sender::new(()));
+        Ok(Self(Arc::new(Inner { tokens, _lock: lock, witness, open })))
+    }
+
+    /// Resolves when everybody else has let go of the store, and another server may open it.
+    pub(super) async fn released(self) {
+        let mut open = self.0.open.subscribe();
+        drop(self);
+        while open.changed().await.is_ok() {}
     }
 
     pub(super) fn witness(&self) -> &Witness {

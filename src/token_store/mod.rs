@@ -107,6 +107,14 @@ impl TokenStore {
         }
     }
 
+    /// Gives this handle back; resolves when another server may open the store.
+    pub async fn released(self) {
+        match self {
+            Self::Embedded(store) => store.released().await,
+            Self::Redis(_) => {}
+        }
+    }
+
     pub async fn ping(&self) -> Result<()> {
         match self {
             Self::Embedded(store) => store.ping().await,

@@ -822,6 +822,23 @@ async fn a_second_server_on_the_same_file_is_refused_by_name() {
     world.store.ping().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_store_is_released_when_the_last_lets_go_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = EmbeddedPath::File(folder.path().join("tokens.db"));
+    let store = TokenStore::open_embedded(path.clone(), no_log().await).await.unwrap();
+    let other = store.clone();
+    let mut released = std::pin::pin!(store.released());
+    tokio::select! {
+        biased;
+        () = &mut released => panic!("somebody still holds it"),
+        () = async {} => {}
+    }
+    drop(other);
+    released.await;
+    TokenStore::open_embedded(path, no_log().await).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_that_cannot_be_opened_is_an_error() {
     let path = EmbeddedPath::File(Path::new("/nowhere/at/all/tokens.db").into());
