@@ -253,18 +253,24 @@ impl RevocationView {
             || self.issued_before_cut(token.issued_at, tenant)
     }
 
-    /// Whether sessions with one of these roles can be over because a template version was recalled.
+    /// Whether sessions can be over because a template version was recalled.
+    pub fn recalls_sessions(&self) -> bool {
+        !self.recalled.is_empty()
+    }
+
+    /// As above, of sessions with one of these roles.
     pub fn recalls_some_with(&self, roles: &[Role]) -> bool {
-        !self.recalled.is_empty() && roles.iter().any(|role| self.recalled.contains_key(role))
+        self.recalls_sessions() && roles.iter().any(|role| self.recalled.contains_key(role))
     }
 
     /// Whether a session with these roles is over because it began under a version that was recalled.
-    pub fn recalls_session(&self, session: &Session, roles: &[Role]) -> bool {
-        if self.recalled.is_empty() {
-            return false;
-        }
+    pub fn recalls_session<'a>(
+        &self,
+        session: &Session,
+        roles: impl IntoIterator<Item = &'a Role>,
+    ) -> bool {
         let tenant = &session.tenant;
-        let recalled = roles.iter().filter_map(|role| self.recalled.get(role)).flatten();
+        let recalled = roles.into_iter().filter_map(|role| self.recalled.get(role)).flatten();
         let mut recalled = recalled.filter(|(within, version, _)| {
             within.as_ref().is_none_or(|within| within == tenant)
                 && !version.except.contains(tenant)

@@ -138,7 +138,7 @@ impl Inner {
         let millis = |time: Time| time.timestamp_millis();
         let idle = i64::from(session.idle).saturating_mul(1000);
         let state = RefreshState::begin(millis(now), idle, millis(session.ends_at));
-        if self.catalog.revocations().ends_session(session) {
+        if self.is_over(session).await? {
             return Err(NotRedeemed::Invalid("revoked meanwhile"));
         }
         let at = self.log_position(&session.id);
@@ -150,7 +150,7 @@ impl Inner {
     /// read once more: an ending that is committed later finds the session in the store and deletes it.
     async fn refuse_if_ended_meanwhile(&self, session: &Session) -> Result<(), NotRedeemed> {
         self.catalog.catch_up().await.map_err(Unavailable::from)?;
-        if !self.catalog.revocations().ends_session(session) {
+        if !self.is_over(session).await? {
             return Ok(());
         }
         let position = self.catalog.revocations().applied();

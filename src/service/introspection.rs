@@ -3,6 +3,7 @@
 use crate::catalog::KnownClient;
 use crate::domain::Time;
 use crate::domain::ids::ClientId;
+use crate::domain::role_mapping;
 use crate::domain::session::{RefreshState, Session};
 use crate::domain::token::{ACCESS_TOKEN_TYPE, AccessClaims, UnverifiedRefreshToken};
 use crate::service::authenticate::AuthenticatedClient;
@@ -89,12 +90,37 @@ impl Inner {
             return Ok(false);
         }
         let at = self.log_position(&claims.sid);
-        if claims.ancestors.is_empty() {
+        // One that was exchanged, perhaps by another client, ends with what ends the first client's session.
+        let by_itself = claims.ancestors.is_empty();
+        if by_itself && !self.catalog.revocations().recalls_some_with(&claims.roles) {
             return Ok(self.tokens.is_alive(&claims.sid, at, now).await?);
         }
-        // It was exchanged, perhaps by another client: what ends the first client's sessions ends it too.
-        let found = self.tokens.find(&claims.sid, at, now).await?;
-        Ok(found.is_some_and(|(session, _)| !self.catalog.revocations().ends_session(&session)))
+        let Some((session, _)) = self.tokens.find(&claims.sid, at, now).await? else {
+            return Ok(false);
+        };
+        let ended = if by_itself {
+            self.catalog.revocations().recalls_session(&session, &claims.roles)
+        } else {
+            self.is_over(&session).await?
+        };
+        Ok(!ended)
+    }
+
+    /// Whether the log ends the session, whatever the token store says of it.
+    pub(super) async fn is_over(&self, session: &Session) -> Result<bool, Unavailable> {
+        let (ended, recalls) = {
+            let view = self.catalog.revocations();
+            (view.ends_session(session), view.recalls_sessions())
+        };
+        if ended || !recalls {
+            return Ok(ended);
+        }
+        // A recalled version ends the sessions of whoever has its role, by today's rules.
+        let Some(known) = self.catalog.provider(&session.provider).await? else {
+            return Ok(true);
+        };
+        let mapped = role_mapping::map(&known.rules, &session.claims, &session.tenant);
+        Ok(self.catalog.revocations().recalls_session(session, &mapped.roles))
     }
 
     /// The live session of this client's refresh token, with the state and the presented generation.
@@ -110,7 +136,7 @@ impl Inner {
         let Some((session, state)) = self.tokens.find(&claims.session, at, now).await? else {
             return Ok(None);
         };
-        let ended = self.catalog.revocations().ends_session(&session);
+        let ended = self.is_over(&session).await?;
         Ok((!ended).then_some((session, (state, claims.generation))))
     }
 }

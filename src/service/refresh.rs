@@ -104,7 +104,7 @@ impl Inner {
         let found = found.map_err(Unavailable::from)?;
         let (session, state, refreshed) = found.ok_or(NotRefreshed::Invalid("unknown session"))?;
         // The log decides, whatever the store says; the endings of this very moment included.
-        if self.catalog.revocations().ends_session(&session) {
+        if self.is_over(&session).await? {
             return Err(NotRefreshed::Invalid("revoked session"));
         }
         match refreshed {

@@ -19,6 +19,7 @@ mod metadata;
 mod migrations;
 mod oauth2_provider;
 mod opaque;
+mod publishing;
 mod refresh;
 mod restart;
 mod revocation;
