@@ -81,7 +81,7 @@ async fn publish(
 }
 
 /// With roles that tenants may have their own version of.
-async fn allow_own_versions(world: &mut World, ceiling: &str) {
+fn allow_own_versions(world: &mut World, ceiling: &str) {
     let roles = world.deployment.0.get_mut("roles").and_then(toml::Value::as_array_mut).unwrap();
     let role = roles.iter_mut().filter_map(toml::Value::as_table_mut);
     let role = role.into_iter().find(|role| role["role"].as_str() == Some("data-entry")).unwrap();
@@ -160,7 +160,7 @@ async fn a_published_version_counts_from_the_next_refresh(world: World) {
 }
 
 async fn a_tenants_own_version_counts_for_that_tenant_alone(mut world: World) {
-    allow_own_versions(&mut world, CEILING).await;
+    allow_own_versions(&mut world, CEILING);
     let base_of = made_of(&sign_in_at_globex(&world).await);
     let source = document(&json!([calendar("readonly", ":own:")]));
     publish(&world, &own("acme"), &source, None).await.unwrap();
@@ -189,13 +189,13 @@ async fn a_tenants_own_version_counts_for_that_tenant_alone(mut world: World) {
 }
 
 async fn a_lower_ceiling_cuts_at_once(mut world: World) {
-    allow_own_versions(&mut world, CEILING).await;
+    allow_own_versions(&mut world, CEILING);
     let source = document(&json!([calendar("readwrite", ":")]));
     publish(&world, &own("acme"), &source, None).await.unwrap();
     let tokens = sign_in_with(&world, "dana", "data-entry@1/acme").await;
     assert_eq!(made_of(&tokens).0[0]["role"], "readwrite");
     let lower = CEILING.replace("readwrite", "readonly");
-    allow_own_versions(&mut world, &lower).await;
+    allow_own_versions(&mut world, &lower);
     soon("the cut", async || {
         let tokens = world.sign_in("dana").await;
         (made_of(&tokens).0[0]["role"] == "readonly").then_some(())
@@ -308,7 +308,7 @@ async fn two_versions_that_meet_are_never_both_published(world: World) {
 }
 
 async fn what_does_not_pass_the_gate_changes_nothing(mut world: World) {
-    allow_own_versions(&mut world, CEILING).await;
+    allow_own_versions(&mut world, CEILING);
     let database = world.database().await;
     let before = everything(&database).await;
     let with = |members: Value| {
@@ -350,7 +350,7 @@ async fn what_is_not_there_is_said(mut world: World) {
     assert!(matches!(answer, Err(NotDone::NoRole(_))), "{answer:?}");
     let answer = publish(&world, &own("acme"), &source, None).await;
     assert!(matches!(answer, Err(NotDone::NoCeiling(_))), "{answer:?}");
-    allow_own_versions(&mut world, CEILING).await;
+    allow_own_versions(&mut world, CEILING);
     let answer = publish(&world, &own("nowhere"), &source, None).await;
     assert!(matches!(answer, Err(NotDone::NoTenant(_))), "{answer:?}");
     let (database, now) = (world.database().await, world.clock.now());
@@ -404,7 +404,7 @@ async fn rolling_back_is_a_new_version(world: World) {
 }
 
 async fn a_base_that_changes_says_which_tenants_differ(mut world: World) {
-    allow_own_versions(&mut world, CEILING).await;
+    allow_own_versions(&mut world, CEILING);
     let own_source = document(&json!([calendar("readonly", ":own:")]));
     publish(&world, &own("acme"), &own_source, None).await.unwrap();
     let same = document(&json!([calendar("readonly", ":")]));
@@ -421,7 +421,7 @@ async fn a_base_that_changes_says_which_tenants_differ(mut world: World) {
 }
 
 async fn a_recall_spares_who_had_their_own(mut world: World) {
-    allow_own_versions(&mut world, CEILING).await;
+    allow_own_versions(&mut world, CEILING);
     let source = document(&json!([calendar("readonly", ":")]));
     publish(&world, &own("acme"), &source, None).await.unwrap();
     let apart = sign_in_with(&world, "dana", "data-entry@1/acme").await;
