@@ -62,6 +62,7 @@ impl Person {
             status: Status::Active,
             session_idle: None,
             session_absolute: None,
+            max_expires_in: None,
         };
         let user = "u_someone".parse().expect("a subject");
         Self { tenant, user, client: "web".parse().expect("a client"), claims }
