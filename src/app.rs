@@ -127,11 +127,17 @@ pub async fn apply(
     dry_run: bool,
 ) -> anyhow::Result<Plan> {
     let sealing = SealingKey::parse(&config.encryption_key).context("keys.encryption_key")?;
-    let database = open_database(config).await?;
-    report(&database.migrate().await?);
+    let database = open_migrated(config).await?;
     let now = clock.now();
     let plan = service::deployment::apply(&database, &sealing, deployment, prune, dry_run, now);
     plan.await.context("the deployment cannot be applied")
+}
+
+/// The database alone, for what needs no server.
+pub async fn open_migrated(config: &Config) -> anyhow::Result<Database> {
+    let database = open_database(config).await?;
+    report(&database.migrate().await?);
+    Ok(database)
 }
 
 /// Brings the database's schema up to date; the names of what was applied.

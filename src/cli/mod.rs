@@ -7,6 +7,7 @@ mod healthcheck;
 mod key;
 mod migrate;
 mod serve;
+mod template;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +44,9 @@ enum Command {
     /// Make keys
     #[command(subcommand)]
     Key(key::Key),
+    /// Check, test, render and compare role templates; publish them, and take them back
+    #[command(subcommand)]
+    Template(template::Template),
     /// Ask a running server whether it is well
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -70,7 +74,7 @@ fn read_deployment(path: &Path) -> Result<Deployment, DeploymentErrors> {
     deployment::load(path, &check_templates)
 }
 
-/// The program. Errors end it with 1, a command line that cannot be understood with 2.
+/// The program. Errors end it with 1, a command line that cannot be understood with 2; `template` tells more apart.
 pub fn run() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Serve(command) => block_on(command.run()),
@@ -79,6 +83,7 @@ pub fn run() -> ExitCode {
         Command::Apply(command) => block_on(command.run()),
         Command::Check(command) => command.run(),
         Command::Key(command) => command.run(),
+        Command::Template(command) => return command.run(),
         Command::Healthcheck(command) => command.run(),
     };
     match outcome {
@@ -101,7 +106,7 @@ impl fmt::Display for Report<'_> {
     }
 }
 
-fn block_on(future: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
 }
 

@@ -26,6 +26,7 @@ mod revocation;
 mod routes;
 mod servers;
 mod sign_in;
+mod template_commands;
 mod token_endpoint;
 mod token_store;
 mod userinfo;

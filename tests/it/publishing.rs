@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use chrono::TimeDelta;
 use rolemint::database::{self, Database};
 use rolemint::domain::Time;
 use rolemint::domain::audit::EventKind;
@@ -31,12 +32,11 @@ on_embedded_stores!(
     rolling_back_is_a_new_version,
     a_base_that_changes_says_which_tenants_differ,
     a_recall_spares_who_had_their_own,
+    a_recall_ends_the_sessions_of_whom_it_counted_for,
 );
 
-const CEILING: &str = r#"
-expires_in = 900
-permissions = [{ role = "readwrite", cache = "calendar-events", item = { keyPrefix = "{{tenant.id}}:" } }]
-"#;
+const CEILING: &str = r#"{ "expires_in": 900, "permissions": [
+    { "role": "readwrite", "cache": "calendar-events", "item": { "keyPrefix": "{{tenant.id}}:" } } ] }"#;
 
 fn base() -> TemplateName {
     "data-entry".parse().unwrap()
@@ -78,15 +78,6 @@ async fn publish(
 ) -> Result<Published, NotDone> {
     let publication = publication(name, source, expected);
     templates::publish(&world.database().await, &publication, world.clock.now()).await
-}
-
-/// With roles that tenants may have their own version of.
-fn allow_own_versions(world: &mut World, ceiling: &str) {
-    let roles = world.deployment.0.get_mut("roles").and_then(toml::Value::as_array_mut).unwrap();
-    let role = roles.iter_mut().filter_map(toml::Value::as_table_mut);
-    let role = role.into_iter().find(|role| role["role"].as_str() == Some("data-entry")).unwrap();
-    role.insert("ceiling".to_owned(), ceiling.parse::<toml::Table>().unwrap().into());
-    world.apply(&[]);
 }
 
 /// The permissions and the template versions of an access token.
@@ -160,7 +151,7 @@ async fn a_published_version_counts_from_the_next_refresh(world: World) {
 }
 
 async fn a_tenants_own_version_counts_for_that_tenant_alone(mut world: World) {
-    allow_own_versions(&mut world, CEILING);
+    world.allow_own_versions(CEILING);
     let base_of = made_of(&sign_in_at_globex(&world).await);
     let source = document(&json!([calendar("readonly", ":own:")]));
     publish(&world, &own("acme"), &source, None).await.unwrap();
@@ -176,7 +167,8 @@ async fn a_tenants_own_version_counts_for_that_tenant_alone(mut world: World) {
         author: author(),
     };
     let (database, now) = (world.database().await, world.clock.now());
-    let stale = templates::withdraw(&database, &withdrawal(7), now).await;
+    let stale = Withdrawal { widening_confirmed: false, ..withdrawal(7) };
+    let stale = templates::withdraw(&database, &stale, now).await;
     assert!(matches!(stale, Err(NotDone::Conflict { .. })), "{stale:?}");
     let unconfirmed = Withdrawal { widening_confirmed: false, ..withdrawal(1) };
     let unconfirmed = templates::withdraw(&database, &unconfirmed, now).await;
@@ -189,13 +181,13 @@ async fn a_tenants_own_version_counts_for_that_tenant_alone(mut world: World) {
 }
 
 async fn a_lower_ceiling_cuts_at_once(mut world: World) {
-    allow_own_versions(&mut world, CEILING);
+    world.allow_own_versions(CEILING);
     let source = document(&json!([calendar("readwrite", ":")]));
     publish(&world, &own("acme"), &source, None).await.unwrap();
     let tokens = sign_in_with(&world, "dana", "data-entry@1/acme").await;
     assert_eq!(made_of(&tokens).0[0]["role"], "readwrite");
     let lower = CEILING.replace("readwrite", "readonly");
-    allow_own_versions(&mut world, &lower);
+    world.allow_own_versions(&lower);
     soon("the cut", async || {
         let tokens = world.sign_in("dana").await;
         (made_of(&tokens).0[0]["role"] == "readonly").then_some(())
@@ -255,7 +247,7 @@ async fn a_draft_is_published_as_it_was_seen(world: World) {
         "{other:?}"
     );
     let source = document(&json!([calendar("readonly", ":")]));
-    let second = save(&source, Some(first.revision)).await.unwrap();
+    let second = save("{ ", Some(first.revision)).await.unwrap();
     let publish_draft = async |revision| {
         let content = Content::Draft { revision };
         let publication = Publication { content, ..publication(&base(), "", Some(1)) };
@@ -266,16 +258,17 @@ async fn a_draft_is_published_as_it_was_seen(world: World) {
         matches!(&stale, Err(NotDone::Conflict { conflict: Conflict::Draft(_), .. })),
         "{stale:?}"
     );
-    assert_eq!(publish_draft(second.revision).await.unwrap().version, base().at(2));
+    let third = save(&source, Some(second.revision)).await.unwrap();
+    assert_eq!(publish_draft(third.revision).await.unwrap().version, base().at(2));
     assert_eq!(templates::find_draft(&database, &base()).await.unwrap(), None);
-    let gone = templates::delete_draft(&database, &base(), second.revision, &author(), now).await;
+    let gone = templates::delete_draft(&database, &base(), third.revision, &author(), now).await;
     assert!(gone.is_err());
     let shown = templates::show(&database, &base(), None).await.unwrap();
     assert_eq!(shown.source, source);
     // It may come to be again, and be thrown away.
-    let third = save("{}", None).await.unwrap();
-    assert!(third.revision > second.revision, "a revision is never given twice");
-    templates::delete_draft(&database, &base(), third.revision, &author(), now).await.unwrap();
+    let fourth = save("{}", None).await.unwrap();
+    assert!(fourth.revision > third.revision, "a revision is never given twice");
+    templates::delete_draft(&database, &base(), fourth.revision, &author(), now).await.unwrap();
     assert_eq!(templates::find_draft(&database, &base()).await.unwrap(), None);
 }
 
@@ -308,7 +301,9 @@ async fn two_versions_that_meet_are_never_both_published(world: World) {
 }
 
 async fn what_does_not_pass_the_gate_changes_nothing(mut world: World) {
-    allow_own_versions(&mut world, CEILING);
+    let limits = toml::toml! { max_expires_in = 3600 };
+    world.deployment.0.insert("templates".to_owned(), limits.into());
+    world.allow_own_versions(CEILING);
     let database = world.database().await;
     let before = everything(&database).await;
     let with = |members: Value| {
@@ -322,6 +317,7 @@ async fn what_does_not_pass_the_gate_changes_nothing(mut world: World) {
         (base(), Some(1), "{".to_owned(), "is not the JSON of a template"),
         (base(), Some(1), with(json!({ "colour": "red" })), "colour"),
         (base(), Some(1), with(json!({ "expires_in": 0 })), "expires_in"),
+        (base(), Some(1), with(json!({ "expires_in": 3601 })), "write 3600 or less"),
         (base(), Some(1), document(&json!([calendar("readonly", "")])), "write `{{tenant.id}}:`"),
         (base(), Some(1), with(denied), "may delete"),
         (own("acme"), None, document(&json!([calendar("readonly", "#")])), "above the ceiling"),
@@ -350,7 +346,7 @@ async fn what_is_not_there_is_said(mut world: World) {
     assert!(matches!(answer, Err(NotDone::NoRole(_))), "{answer:?}");
     let answer = publish(&world, &own("acme"), &source, None).await;
     assert!(matches!(answer, Err(NotDone::NoCeiling(_))), "{answer:?}");
-    allow_own_versions(&mut world, CEILING);
+    world.allow_own_versions(CEILING);
     let answer = publish(&world, &own("nowhere"), &source, None).await;
     assert!(matches!(answer, Err(NotDone::NoTenant(_))), "{answer:?}");
     let (database, now) = (world.database().await, world.clock.now());
@@ -387,7 +383,8 @@ async fn rolling_back_is_a_new_version(world: World) {
     let back = async |expected, confirmed, now: Time| {
         templates::rollback(&database, &base().at(1), expected, confirmed, &author(), now).await
     };
-    let stale = back(Some(1), true, now).await;
+    // Before anything else that could be wrong: nobody is asked to confirm what cannot be.
+    let stale = back(Some(1), false, now).await;
     assert!(matches!(stale, Err(NotDone::Conflict { .. })), "{stale:?}");
     let unconfirmed = back(Some(2), false, now).await;
     assert!(matches!(unconfirmed, Err(NotDone::NeedsConfirmation(_))), "{unconfirmed:?}");
@@ -404,7 +401,7 @@ async fn rolling_back_is_a_new_version(world: World) {
 }
 
 async fn a_base_that_changes_says_which_tenants_differ(mut world: World) {
-    allow_own_versions(&mut world, CEILING);
+    world.allow_own_versions(CEILING);
     let own_source = document(&json!([calendar("readonly", ":own:")]));
     publish(&world, &own("acme"), &own_source, None).await.unwrap();
     let same = document(&json!([calendar("readonly", ":")]));
@@ -420,8 +417,30 @@ async fn a_base_that_changes_says_which_tenants_differ(mut world: World) {
     assert!(!published.differing[0].diff.is_empty());
 }
 
+async fn a_recall_ends_the_sessions_of_whom_it_counted_for(mut world: World) {
+    world.allow_own_versions(CEILING);
+    let source = document(&json!([calendar("readonly", ":")]));
+    publish(&world, &own("acme"), &source, None).await.unwrap();
+    // Longer than nodes may be behind: no session of acme can have begun under the second version.
+    world.clock.advance(TimeDelta::seconds(60));
+    publish(&world, &base(), &source, Some(1)).await.unwrap();
+    let apart = sign_in_with(&world, "dana", "data-entry@1/acme").await;
+    let of_base = soon("the second version", async || {
+        let tokens = sign_in_at_globex(&world).await;
+        (made_of(&tokens).1 == json!(["data-entry@2"])).then_some(tokens)
+    })
+    .await;
+    recall(&world, &base().at(2), Recall::Revoke).await;
+    soon("the end of the base's session", async || {
+        (!world.is_active(&of_base["access_token"]).await).then_some(())
+    })
+    .await;
+    world.refresh("web", &of_base["refresh_token"]).await.expect_error(400, "invalid_grant");
+    world.refresh("web", &apart["refresh_token"]).await.expect(200);
+}
+
 async fn a_recall_spares_who_had_their_own(mut world: World) {
-    allow_own_versions(&mut world, CEILING);
+    world.allow_own_versions(CEILING);
     let source = document(&json!([calendar("readonly", ":")]));
     publish(&world, &own("acme"), &source, None).await.unwrap();
     let apart = sign_in_with(&world, "dana", "data-entry@1/acme").await;

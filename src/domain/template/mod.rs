@@ -18,6 +18,7 @@ mod hostile;
 mod lifetime;
 mod lint;
 pub mod outline;
+mod place;
 pub mod proof;
 mod reads;
 mod render;

@@ -104,6 +104,29 @@ impl Installation {
     }
 
     pub(super) fn review(&self, name: &TemplateName, source: &str) -> Review {
+        self.review_beside(name, source, &[])
+    }
+
+    /// Each as if all of them were published.
+    pub(super) fn review_all(&self, proposed: &[(TemplateName, String)]) -> Vec<Review> {
+        let compiled: Vec<_> = proposed
+            .iter()
+            .map(|(name, source)| {
+                let crosses = self.crosses_tenants(name);
+                (name, RoleTemplate::compile(source, &self.vocabulary, crosses).ok())
+            })
+            .collect();
+        proposed.iter().map(|(name, source)| self.review_beside(name, source, &compiled)).collect()
+    }
+
+    /// Among what is published, where `beside` comes in place of what has its names. What does not compile
+    /// there is refused by its own review.
+    fn review_beside(
+        &self,
+        name: &TemplateName,
+        source: &str,
+        beside: &[(&TemplateName, Option<RoleTemplate>)],
+    ) -> Review {
         let role = self.roles.get(&name.role);
         let ceiling = role.filter(|_| name.tenant.is_some()).and_then(|role| role.ceiling.as_ref());
         let candidate = Candidate {
@@ -114,14 +137,16 @@ impl Installation {
             previous: self.in_force(name),
         };
         let around = Surroundings { vocabulary: &self.vocabulary, limits: &self.limits };
-        let others = self
-            .published
+        let stays = |other: &TemplateName| beside.iter().all(|(proposed, _)| *proposed != other);
+        let published = self.published.iter().filter(|(other, _)| stays(other)).map(
+            |(other, (version, template))| (other.at(*version).to_string(), other, &**template),
+        );
+        let proposed = beside
             .iter()
-            .filter(|(other, _)| *other != name && !self.crosses_tenants(other));
-        let named: Vec<(String, &TemplateName, &RoleTemplate)> = others
-            .map(|(other, (version, template))| {
-                (other.at(*version).to_string(), other, &**template)
-            })
+            .filter_map(|(other, template)| Some((other.to_string(), *other, template.as_ref()?)));
+        let named: Vec<(String, &TemplateName, &RoleTemplate)> = published
+            .chain(proposed)
+            .filter(|(_, other, _)| *other != name && !self.crosses_tenants(other))
             .collect();
         let others: Vec<Subjected<'_>> = named
             .iter()
@@ -140,6 +165,25 @@ pub(super) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DatabaseError> + Send + 'static,
 ) -> Result<T, DatabaseError> {
     tokio::task::spawn_blocking(work).await?
+}
+
+/// What publishing all of these at once would find. Nothing is saved.
+pub async fn review_all(
+    database: &Database,
+    proposed: &[(TemplateName, String)],
+) -> Result<Vec<Review>, NotDone> {
+    let proposed = proposed.to_vec();
+    let names: Vec<_> = proposed.iter().map(|(name, _)| name.clone()).collect();
+    let gather = move |c: &mut DbConnection| {
+        for name in &names {
+            if let Err(not) = check_changeable(c, name)? {
+                return Ok(Err(not));
+            }
+        }
+        read(c).map(Ok)
+    };
+    let stored: Stored = database.read(gather).await??;
+    Ok(aside(move || Ok(stored.compile()?.review_all(&proposed))).await?)
 }
 
 /// What publishing this would find. Nothing is saved.

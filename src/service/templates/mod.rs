@@ -11,9 +11,10 @@ mod read;
 mod recall;
 
 pub use self::draft::{delete_draft, find_draft, save_draft};
-pub use self::gate::review;
+pub use self::gate::{review, review_all};
 pub use self::publish::{
-    Content, OverrideDifference, Publication, Published, Withdrawal, publish, rollback, withdraw,
+    Content, OverrideDifference, Publication, Published, Withdrawal, publish, publish_all,
+    rollback, withdraw,
 };
 pub use self::read::{
     HistoryEntry, OverrideSummary, RoleDetail, RoleSummary, VersionSummary, diff, history,

@@ -1,6 +1,6 @@
 //! Publishing a template, through the gate.
 
-use crate::database::templates::NewVersion;
+use crate::database::templates::{NewVersion, TemplatesLock};
 use crate::database::{self, Database, DatabaseError, DbConnection};
 use crate::domain::Time;
 use crate::domain::audit::EventKind;
@@ -13,6 +13,7 @@ use crate::service::templates::gate::{self, Installation, Stored, aside};
 use crate::service::templates::{Author, NotDone, append_change, check_changeable};
 use serde::Serialize;
 use serde_json::json;
+use std::slice;
 
 /// How often a review is done again because something else was published meanwhile.
 const ATTEMPTS: usize = 8;
@@ -71,7 +72,8 @@ struct Written {
 
 struct Gathered {
     stored: Stored,
-    written: Written,
+    /// In the order of the publications.
+    written: Vec<Written>,
 }
 
 fn conflict(name: &TemplateName, conflict: Conflict) -> NotDone {
@@ -80,11 +82,26 @@ fn conflict(name: &TemplateName, conflict: Conflict) -> NotDone {
 
 fn gather(
     c: &mut DbConnection,
-    publication: &Publication,
+    publications: &[Publication],
     now: Time,
 ) -> Result<Result<Gathered, NotDone>, DatabaseError> {
-    let Publication { name, content, expected, author, .. } = publication;
     let stored = gate::read(c)?;
+    let mut written = Vec::with_capacity(publications.len());
+    for publication in publications {
+        match find_written(c, publication, now)? {
+            Ok(found) => written.push(found),
+            Err(not) => return Ok(Err(not)),
+        }
+    }
+    Ok(Ok(Gathered { stored, written }))
+}
+
+fn find_written(
+    c: &mut DbConnection,
+    publication: &Publication,
+    now: Time,
+) -> Result<Result<Written, NotDone>, DatabaseError> {
+    let Publication { name, content, expected, author, .. } = publication;
     if let Err(not) = check_changeable(c, name)? {
         return Ok(Err(not));
     }
@@ -116,7 +133,7 @@ fn gather(
     {
         return Ok(Err(NotDone::Unchanged(name.at(published.version))));
     }
-    Ok(Ok(Gathered { stored, written }))
+    Ok(Ok(written))
 }
 
 /// What the review found, and what it means for tenants with their own versions.
@@ -126,23 +143,35 @@ struct Judged {
     differing: Vec<OverrideDifference>,
 }
 
-fn judge(stored: &Stored, name: &TemplateName, source: &str) -> Result<Judged, DatabaseError> {
+fn judge(
+    stored: &Stored,
+    proposed: &[(TemplateName, String)],
+) -> Result<Vec<Judged>, DatabaseError> {
     let installation = stored.compile()?;
-    let review = installation.review(name, source);
-    let base = review.template.as_ref().filter(|_| name.tenant.is_none());
-    let (overrides, differing) =
-        base.map(|base| compare_overrides(&installation, &name.role, base)).unwrap_or_default();
-    Ok(Judged { review, overrides, differing })
+    let reviews = installation.review_all(proposed);
+    let judged = reviews.into_iter().map(|review| {
+        let base = review.template.as_ref().filter(|_| review.name.tenant.is_none());
+        let (overrides, differing) = base
+            .map(|base| compare_overrides(&installation, &review.name.role, base, proposed))
+            .unwrap_or_default();
+        Judged { review, overrides, differing }
+    });
+    Ok(judged.collect())
 }
 
+/// Without the tenants whose own version is just being published, too.
 fn compare_overrides(
     installation: &Installation,
     role: &Role,
     base: &RoleTemplate,
+    proposed: &[(TemplateName, String)],
 ) -> (usize, Vec<OverrideDifference>) {
     let differing = installation.overrides(role).filter_map(|(tenant, version, own)| {
-        let diff = TemplateDiff::between(Some(base), own, &installation.vocabulary);
         let name = TemplateName { role: role.clone(), tenant: Some(tenant.clone()) };
+        if proposed.iter().any(|(proposed, _)| *proposed == name) {
+            return None;
+        }
+        let diff = TemplateDiff::between(Some(base), own, &installation.vocabulary);
         let version = name.at(version);
         (!diff.is_empty()).then(|| OverrideDifference { tenant: tenant.clone(), version, diff })
     });
@@ -157,26 +186,44 @@ pub async fn publish(
     publication: &Publication,
     now: Time,
 ) -> Result<Published, NotDone> {
-    publication.author.check()?;
+    let published = publish_all(database, slice::from_ref(publication), now).await?;
+    // As many come back as were given.
+    published.into_iter().next().ok_or(NotDone::Busy)
+}
+
+/// Publishes all of them at once, or none. Each is reviewed beside the others as they are to be.
+pub async fn publish_all(
+    database: &Database,
+    publications: &[Publication],
+    now: Time,
+) -> Result<Vec<Published>, NotDone> {
+    publications.iter().try_for_each(|publication| publication.author.check())?;
     for _ in 0..ATTEMPTS {
-        let wanted = publication.clone();
+        let wanted = publications.to_vec();
         let gathered = database.read(move |c| gather(c, &wanted, now)).await??;
         let Gathered { stored, written } = gathered;
         let position = stored.position;
-        let (name, source) = (publication.name.clone(), written.source.clone());
-        let judged = aside(move || judge(&stored, &name, &source)).await?;
-        if !judged.review.passes() {
-            return Err(NotDone::Refused(Box::new(judged.review)));
+        let names = publications.iter().map(|publication| publication.name.clone());
+        let sources = written.iter().map(|written| written.source.clone());
+        let proposed: Vec<_> = names.zip(sources).collect();
+        let judged = aside(move || judge(&stored, &proposed)).await?;
+        for (Judged { review, .. }, publication) in judged.iter().zip(publications) {
+            if !review.passes() {
+                return Err(NotDone::Refused(Box::new(review.clone())));
+            }
+            if review.widens && !publication.widening_confirmed {
+                return Err(NotDone::NeedsConfirmation(Box::new(review.clone())));
+            }
         }
-        if judged.review.widens && !publication.widening_confirmed {
-            return Err(NotDone::NeedsConfirmation(Box::new(judged.review)));
-        }
-        let wanted = publication.clone();
+        let wanted = publications.to_vec();
         let attempt = move |c: &mut DbConnection| commit(c, &wanted, &written, position, now);
         match database.attempt(attempt).await? {
-            Ok(version) => {
-                let Judged { review, overrides, differing } = judged;
-                return Ok(Published { version, review, overrides, differing });
+            Ok(versions) => {
+                let published = judged.into_iter().zip(versions).map(|(judged, version)| {
+                    let Judged { review, overrides, differing } = judged;
+                    Published { version, review, overrides, differing }
+                });
+                return Ok(published.collect());
             }
             Err(NotDone::Busy) => {}
             Err(not) => return Err(not),
@@ -188,16 +235,33 @@ pub async fn publish(
 /// Busy: what was reviewed is not what is there now.
 fn commit(
     c: &mut DbConnection,
-    publication: &Publication,
-    written: &Written,
+    publications: &[Publication],
+    written: &[Written],
     position: u64,
     now: Time,
-) -> Result<Result<TemplateVersion, NotDone>, DatabaseError> {
-    let Publication { name, content, expected, author, .. } = publication;
+) -> Result<Result<Vec<TemplateVersion>, NotDone>, DatabaseError> {
     let lock = database::templates::lock(c)?;
     if lock.before != position {
         return Ok(Err(NotDone::Busy));
     }
+    let mut versions = Vec::with_capacity(publications.len());
+    for (publication, written) in publications.iter().zip(written) {
+        match insert(c, &lock, publication, written, now)? {
+            Ok(version) => versions.push(version),
+            Err(not) => return Ok(Err(not)),
+        }
+    }
+    Ok(Ok(versions))
+}
+
+fn insert(
+    c: &mut DbConnection,
+    lock: &TemplatesLock,
+    publication: &Publication,
+    written: &Written,
+    now: Time,
+) -> Result<Result<TemplateVersion, NotDone>, DatabaseError> {
+    let Publication { name, content, expected, author, .. } = publication;
     if let Content::Draft { revision } = content
         && let Err(found) = database::drafts::delete(c, name, *revision)?
     {
@@ -211,7 +275,7 @@ fn commit(
         by: &author.name,
         reason: &author.reason,
     };
-    let version = match database::templates::publish(c, &lock, name, *expected, &new)? {
+    let version = match database::templates::publish(c, lock, name, *expected, &new)? {
         Ok(version) => name.at(version),
         Err(found) => return Ok(Err(conflict(name, found))),
     };

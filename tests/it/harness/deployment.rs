@@ -103,6 +103,10 @@ impl Deployment {
         entry(&mut self.0, "providers", "id", id)
     }
 
+    pub(crate) fn role(&mut self, name: &str) -> &mut Table {
+        entry(&mut self.0, "roles", "role", name)
+    }
+
     pub(crate) fn tenant(&mut self, id: &str) -> &mut Table {
         entry(&mut self.0, "tenants", "id", id)
     }

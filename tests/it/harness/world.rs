@@ -1,5 +1,7 @@
 //! Rolemint inside the test's own process: a real server on a real port, with a clock that the test moves.
 
+use std::path::Path;
+
 use rolemint::app::{self, Options, Running};
 use rolemint::clock::Clock;
 use rolemint::config::Config;
@@ -11,6 +13,7 @@ use super::binary::Binary;
 use super::deployment::Deployment;
 use super::http::Browser;
 use super::node::Provider;
+use super::process::Output;
 use super::servers::Stores;
 use super::{Need, SetUp, logs};
 
@@ -67,6 +70,23 @@ impl World {
         let mut arguments = vec!["apply", "--yes", path.to_str().unwrap()];
         arguments.extend(prune.iter().flat_map(|entry| ["--prune", *entry]));
         self.binary.command(&arguments).success();
+    }
+
+    /// From now on tenants may have their own version of the role `data-entry`, below this document.
+    pub(crate) fn allow_own_versions(&mut self, ceiling: &str) {
+        std::fs::write(self.folder().join("ceiling.json"), ceiling).unwrap();
+        let role = self.deployment.role("data-entry");
+        role.insert("ceiling".to_owned(), "ceiling.json".into());
+        self.apply(&[]);
+    }
+
+    /// A command that takes `--config`, beside the server, in the folder of its files.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        self.binary.command(arguments)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.binary.folder()
     }
 
     /// The database, beside the server.
