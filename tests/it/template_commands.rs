@@ -66,6 +66,7 @@ fn the_bare_prefix_of_the_first_idea_is_refused() {
     let arguments = ["template", "lint", "data-entry.json"];
     let output = on_files(&[("data-entry.json", &bare)], &arguments);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(include_str!("../../README.md").contains(&output.stdout), "{}", output.stdout);
     let line = output.stdout.lines().next().unwrap();
     assert_eq!(
         line,

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Recall {
+    /// The version
     #[arg(value_name = "ROLE@VERSION[/TENANT]")]
     version: TemplateVersion,
     /// What becomes of what it made
