@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::database::log::{self, Batch, Change, ChangeKind};
 use crate::database::{self, Database, DatabaseError};
 use crate::domain::client::Client;
+use crate::domain::grant::RoleFacts;
 use crate::domain::ids::{ClientId, ProviderId, Role, TenantId};
 use crate::domain::permission::Vocabulary;
 use crate::domain::provider::Provider;
@@ -59,6 +60,19 @@ pub struct RoleInForce {
     pub known: Arc<KnownRole>,
     /// The most that a tenant's own version may grant. None: it is the base.
     pub ceiling: Option<Arc<Bound>>,
+}
+
+impl RoleInForce {
+    pub fn facts(&self) -> RoleFacts<'_> {
+        let Self { known, ceiling } = self;
+        RoleFacts {
+            role: &known.role,
+            template: &known.template,
+            ceiling: ceiling.as_deref(),
+            version: &known.version,
+            crosses_tenants: known.crosses_tenants,
+        }
+    }
 }
 
 /// A role's base template, and what it takes to know whether a tenant has its own.

@@ -127,16 +127,7 @@ impl Inner {
             let known = self.catalog.role(role, &tenant.id).await.map_err(Unavailable::from)?;
             roles.push(known.ok_or_else(|| NotIssued::NoTemplate(role.to_string()))?);
         }
-        let roles: Vec<RoleFacts<'_>> = roles
-            .iter()
-            .map(|RoleInForce { known, ceiling }| RoleFacts {
-                role: &known.role,
-                template: &known.template,
-                ceiling: ceiling.as_deref(),
-                version: &known.version,
-                crosses_tenants: known.crosses_tenants,
-            })
-            .collect();
+        let roles: Vec<RoleFacts<'_>> = roles.iter().map(RoleInForce::facts).collect();
         let facts = Facts {
             tenant: &tenant,
             client: &known.client,
@@ -177,12 +168,7 @@ impl Inner {
             ancestors: mint.ancestors.to_vec(),
             added: grant.claims.clone(),
         };
-        let access_token = match known.client.token_format {
-            TokenFormat::Jwt => {
-                self.keys.sign(known.client.algorithm, ACCESS_TOKEN_TYPE, &claims)?
-            }
-            TokenFormat::Opaque => self.keys.seal_opaque(&claims)?,
-        };
+        let access_token = self.write_access_token(known, &claims)?;
         Ok(Issued {
             access_token: Secret::new(access_token),
             expires_in: grant.expires_in,
@@ -192,6 +178,18 @@ impl Inner {
             refresh_token: None,
             id_token: None,
         })
+    }
+
+    /// Signed or sealed, as the client is declared.
+    pub(super) fn write_access_token(
+        &self,
+        known: &KnownClient,
+        claims: &AccessClaims,
+    ) -> Result<String, KeyError> {
+        match known.client.token_format {
+            TokenFormat::Jwt => self.keys.sign(known.client.algorithm, ACCESS_TOKEN_TYPE, claims),
+            TokenFormat::Opaque => self.keys.seal_opaque(claims),
+        }
     }
 
     pub(super) fn refresh_token(
