@@ -3,7 +3,7 @@
 use crate::domain::authorization::ProtocolError;
 use crate::domain::secret::Secret;
 use crate::http::Edge;
-use crate::http::oauth::caller::Body;
+use crate::http::body::Body;
 use crate::http::pages::Pages;
 use crate::http::parameters::Parameters;
 use crate::service::Service;
@@ -177,7 +177,8 @@ pub(super) async fn continue_login(
     pages: Data<Pages>,
     edge: Data<Edge>,
 ) -> HttpResponse {
-    let parameters = body.parameters().filter(|parameters| parameters.repeated().is_none());
+    let parameters = body.bytes().and_then(|bytes| Parameters::parse(&bytes).ok());
+    let parameters = parameters.filter(|parameters| parameters.repeated().is_none());
     let continuation = parameters.as_ref().and_then(|parameters| parameters.get("continue"));
     let (Some(parameters), Some(continuation)) = (&parameters, continuation) else {
         let error = NotAuthorized::Unanswerable(Unanswerable::UnknownLogin);

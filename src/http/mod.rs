@@ -1,5 +1,8 @@
 //! The edge: parse, call one service function, render. The only module of the product that names `actix_web`.
 
+mod api;
+mod bearer;
+mod body;
 mod login;
 mod oauth;
 mod operation;

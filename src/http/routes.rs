@@ -1,6 +1,6 @@
 //! The whole route table, with who may call each.
 
-use crate::http::{login, oauth, operation};
+use crate::http::{api, login, oauth, operation};
 use actix_web::http::header;
 use actix_web::{HttpResponse, Route, guard, web};
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ pub enum Guard {
     Client,
     /// An access token (RFC 6750).
     Bearer,
+    /// A client's authentication, or the very access token that is asked about.
+    ClientOrBearer,
     /// The cookie of the browser that began a sign-in.
     Browser,
 }
@@ -54,6 +56,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET", "/oauth2/userinfo", Guard::Bearer, || web::get().to(oauth::userinfo::show_user_info)),
     endpoint("POST", "/oauth2/userinfo", Guard::Bearer, || web::post().to(oauth::userinfo::show_user_info)),
     endpoint("OPTIONS", "/oauth2/userinfo", Guard::Public, || web::method(actix_web::http::Method::OPTIONS).to(oauth::cors::answer_preflight)),
+    endpoint("POST", "/v1/evaluation", Guard::ClientOrBearer, || web::post().to(api::evaluation::evaluate)),
+    endpoint("POST", "/v1/evaluations", Guard::ClientOrBearer, || web::post().to(api::evaluation::evaluate_several)),
     endpoint("GET", "/login/callback", Guard::Browser, || web::get().to(login::finish_login)),
     endpoint("POST", "/login/provider", Guard::Browser, || web::post().to(login::continue_login)),
     endpoint("GET", "/healthz", Guard::Public, || read().to(operation::show_health)),

@@ -57,7 +57,7 @@ impl Service {
 }
 
 /// A client may check the tokens of the audiences that it declares, and its own.
-fn may_introspect(known: &KnownClient, claims: &AccessClaims) -> bool {
+pub(super) fn may_introspect(known: &KnownClient, claims: &AccessClaims) -> bool {
     let declared = |audience: &str| known.client.introspects.contains(audience);
     claims.client_id == known.client.id || claims.aud.iter().any(declared)
 }

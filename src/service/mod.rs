@@ -9,6 +9,7 @@ pub mod code;
 pub mod cors;
 pub mod deployment;
 pub mod ending;
+pub mod evaluation;
 pub mod exchange;
 pub mod introspection;
 pub mod issue;

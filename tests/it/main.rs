@@ -12,6 +12,7 @@ mod authorize;
 mod binary;
 mod browser;
 mod callback;
+mod evaluation;
 mod exchange;
 mod harness;
 mod introspection;

@@ -45,6 +45,13 @@ async fn every_route_keeps_its_guard(world: World) {
                 answer.expect(401);
                 "bearer"
             }
+            Guard::ClientOrBearer => {
+                let offered: Vec<_> = answer.headers.get_all("www-authenticate").iter().collect();
+                let expected = ["Basic realm=\"rolemint\"", "Bearer realm=\"rolemint\""];
+                assert_eq!(offered, expected, "{method} {path}");
+                answer.expect_problem(401, "not-authenticated");
+                "client or bearer"
+            }
             Guard::Browser => {
                 let page = answer.expect_page(400);
                 assert!(page.body.contains("This sign-in cannot go on"), "{method} {path}");
@@ -59,7 +66,8 @@ async fn every_route_keeps_its_guard(world: World) {
         *guarded.entry(kind).or_default() += 1;
     }
     // Whoever adds a route looks at what guards it: here, too.
-    let expected = [("bearer", 2), ("browser", 2), ("client", 3), ("public", 10)];
+    let expected =
+        [("bearer", 2), ("browser", 2), ("client", 3), ("client or bearer", 2), ("public", 10)];
     assert_eq!(guarded, expected.into());
 }
 

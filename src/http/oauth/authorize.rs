@@ -2,8 +2,9 @@
 
 use crate::domain::authorization::RawAuthorization;
 use crate::http::Edge;
+use crate::http::body::Body;
 use crate::http::login::{give_up, go_on};
-use crate::http::oauth::caller::{Body, read_form};
+use crate::http::oauth::caller::read_form;
 use crate::http::pages::Pages;
 use crate::http::parameters::Parameters;
 use crate::service::Service;

@@ -2,7 +2,8 @@
 
 use crate::domain::session::Session;
 use crate::domain::token::AccessClaims;
-use crate::http::oauth::caller::{Body, authenticate, read_form};
+use crate::http::body::Body;
+use crate::http::oauth::caller::{authenticate, read_form};
 use crate::http::oauth::error::OAuthError;
 use crate::service::Service;
 use crate::service::introspection::Introspection;

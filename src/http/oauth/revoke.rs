@@ -1,6 +1,7 @@
 //! `/oauth2/revoke` (RFC 7009).
 
-use crate::http::oauth::caller::{Body, authenticate, read_form};
+use crate::http::body::Body;
+use crate::http::oauth::caller::{authenticate, read_form};
 use crate::http::oauth::cors;
 use crate::http::oauth::error::OAuthError;
 use crate::http::parameters::Parameters;

@@ -3,7 +3,8 @@
 use crate::domain::authorization::{ErrorCode, Wanted, parse_wanted};
 use crate::domain::client::GrantType;
 use crate::domain::secret::Secret;
-use crate::http::oauth::caller::{Body, authenticate, read_form};
+use crate::http::body::Body;
+use crate::http::oauth::caller::{authenticate, read_form};
 use crate::http::oauth::cors;
 use crate::http::oauth::error::OAuthError;
 use crate::http::parameters::Parameters;

@@ -1,5 +1,6 @@
 //! `/oauth2/userinfo` (OpenID Connect Core §5.3), guarded as RFC 6750 says.
 
+use crate::http::bearer::bearer;
 use crate::http::oauth::cors;
 use crate::http::oauth::error::OAuthError;
 use crate::service::Service;
@@ -47,14 +48,6 @@ pub(in crate::http) async fn show_user_info(
         ),
         Err(NotInformed::Unavailable(cause)) => OAuthError::from(cause).error_response(),
     }
-}
-
-/// The token of the Authorization header, which is the only place for it.
-fn bearer(request: &HttpRequest) -> Option<&str> {
-    let mut headers = request.headers().get_all(header::AUTHORIZATION);
-    let (value, None) = (headers.next()?, headers.next()) else { return None };
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 fn challenge(status: StatusCode, challenge: &'static str, error: Option<&str>) -> HttpResponse {

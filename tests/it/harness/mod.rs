@@ -3,6 +3,7 @@
 //! [`binary::Binary`] is the executable as a process (killed, restarted, with the machine's clock),
 //! and a test over both pairs of stores is an `async fn` that takes one, named in [`on_both_stores!`].
 
+pub(crate) mod api;
 pub(crate) mod binary;
 pub(crate) mod deployment;
 pub(crate) mod flow;
