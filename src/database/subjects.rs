@@ -2,10 +2,10 @@
 
 use crate::database::connection::{DbConnection, on_each};
 use crate::database::schema::{ended_sessions, subjects};
-use crate::database::{DatabaseError, to_json, to_millis};
+use crate::database::{DatabaseError, from_json, to_json, to_millis};
 use crate::domain::Time;
 use crate::domain::audit::EndedSession;
-use crate::domain::ids::{SessionId, TenantId};
+use crate::domain::ids::{SessionId, SubjectId, TenantId};
 use crate::domain::subject::Subject;
 use diesel::prelude::*;
 
@@ -57,4 +57,44 @@ pub fn find_ended_reason(
 ) -> Result<Option<String>, DatabaseError> {
     let row = ended_sessions::table.find(session.to_string()).select(ended_sessions::reason);
     Ok(row.first(c).optional()?)
+}
+
+/// Those after this one in the order of their ids, with the tenant that they last signed in to; of one
+/// tenant, if one is named.
+pub fn list(
+    c: &mut DbConnection,
+    tenant: Option<&TenantId>,
+    after: Option<&SubjectId>,
+    limit: u32,
+) -> Result<Vec<(Subject, TenantId)>, DatabaseError> {
+    let mut page = subjects::table
+        .filter(subjects::id.gt(after.map_or("", SubjectId::as_str)))
+        .order(subjects::id)
+        .limit(i64::from(limit))
+        .select((subjects::id, subjects::provider_id, subjects::tenant_id, subjects::claims))
+        .into_boxed();
+    if let Some(tenant) = tenant {
+        page = page.filter(subjects::tenant_id.eq(tenant.as_str()));
+    }
+    let rows: Vec<(String, String, String, String)> = page.load(c)?;
+    let parse = |(id, provider, tenant, claims): (String, String, String, String)| {
+        let subject = Subject {
+            id: id.parse().map_err(|_| DatabaseError::Corrupt("subject"))?,
+            provider: provider.parse().map_err(|_| DatabaseError::Corrupt("provider id"))?,
+            claims: from_json("subject", &claims)?,
+        };
+        Ok((subject, tenant.parse().map_err(|_| DatabaseError::Corrupt("tenant id"))?))
+    };
+    rows.into_iter().map(parse).collect()
+}
+
+/// How many there are; of one tenant, if one is named.
+pub fn count(c: &mut DbConnection, tenant: Option<&TenantId>) -> Result<u64, DatabaseError> {
+    let count: i64 = match tenant {
+        None => subjects::table.count().get_result(c)?,
+        Some(tenant) => {
+            subjects::table.filter(subjects::tenant_id.eq(tenant.as_str())).count().get_result(c)?
+        }
+    };
+    Ok(u64::try_from(count).unwrap_or(0))
 }

@@ -114,6 +114,24 @@ impl Rows<'_> {
         Ok(())
     }
 
+    pub fn count_sessions(&mut self) -> anyhow::Result<i64> {
+        Ok(sessions::table.count().get_result(self.0)?)
+    }
+
+    /// Ids and records, in the order of the ids.
+    pub fn sessions_after(
+        &mut self,
+        id: &[u8],
+        limit: usize,
+    ) -> anyhow::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let page = sessions::table
+            .filter(sessions::id.gt(id))
+            .order(sessions::id)
+            .limit(i64::try_from(limit)?)
+            .select((sessions::id, sessions::record));
+        Ok(page.load(self.0)?)
+    }
+
     pub fn one_time(&mut self, key: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
         Ok(one_time::table.find(key).select(one_time::record).first(self.0).optional()?)
     }

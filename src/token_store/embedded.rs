@@ -232,6 +232,27 @@ impl Embedded {
         .await
     }
 
+    /// How many sessions there are, expired ones included.
+    pub(super) async fn count(&self) -> Result<u64> {
+        let count = self.0.tokens.read(|rows| Ok(u64::try_from(rows.count_sessions()?)?));
+        count.await.map_err(unavailable)
+    }
+
+    /// The next sessions in the order of their ids.
+    pub(super) async fn page(
+        &self,
+        after: Option<&SessionId>,
+        limit: usize,
+    ) -> Result<Vec<(SessionId, Record)>> {
+        // No id sorts before the empty one.
+        let after = after.map(|id| id.as_bytes().to_vec()).unwrap_or_default();
+        let rows = self.0.tokens.read(move |rows| rows.sessions_after(&after, limit));
+        let rows = rows.await.map_err(unavailable)?;
+        let id = |id: Vec<u8>| id.try_into().map(SessionId::new).map_err(|_| Unreadable);
+        let rows = rows.into_iter().map(|(bytes, record)| Ok((id(bytes)?, record)));
+        Ok(rows.collect::<std::result::Result<_, Unreadable>>()?)
+    }
+
     async fn write<T: Send + 'static>(
         &self,
         now: Option<i64>,

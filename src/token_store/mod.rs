@@ -10,10 +10,12 @@
 mod embedded;
 mod record;
 mod redis;
+mod walk;
 
 pub use crate::token_store::embedded::{Embedded, EmbeddedPath};
 pub use crate::token_store::record::Unreadable;
 pub use crate::token_store::redis::Redis;
+pub use crate::token_store::walk::{SessionPage, SessionWalk};
 
 use crate::database::{Database, SessionEndings};
 use crate::domain::Time;

@@ -230,6 +230,33 @@ impl Redis {
         self.run(&script).await
     }
 
+    /// How many keys there are: about as many as sessions.
+    pub(super) async fn count(&self) -> Result<u64> {
+        self.ask(&::redis::cmd("DBSIZE")).await
+    }
+
+    /// Sessions of the next stretch of the key space, and where to go on; 0: that was all.
+    pub(super) async fn scan(&self, cursor: u64, about: usize) -> Result<(u64, Vec<SessionId>)> {
+        let mut scan = ::redis::cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(EVERY_SESSION).arg("COUNT").arg(about);
+        let (cursor, keys): (u64, Vec<Vec<u8>>) = self.ask(&scan).await?;
+        Ok((cursor, keys.iter().filter_map(|key| session_id(key)).collect()))
+    }
+
+    /// The records of those sessions that are there.
+    pub(super) async fn records(&self, ids: Vec<SessionId>) -> Result<Vec<(SessionId, Record)>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut look = ::redis::cmd("MGET");
+        for id in &ids {
+            look.arg(session_key(id));
+        }
+        let records: Vec<Option<Record>> = self.ask(&look).await?;
+        let found = ids.into_iter().zip(records);
+        Ok(found.filter_map(|(id, record)| Some((id, record?))).collect())
+    }
+
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
         let send = |mut connection| async move { command.query_async(&mut connection).await };
         self.in_time(send).await
@@ -290,6 +317,16 @@ fn connect(client: &Client) -> Result<ConnectionManager> {
         .set_number_of_retries(0)
         .set_pipeline_buffer_size(1024);
     ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(unavailable)
+}
+
+/// The keys that `session_key` writes, and no marker.
+const EVERY_SESSION: &str = "{s:??}????????????????";
+
+/// The session that a key is of.
+fn session_id(key: &[u8]) -> Option<SessionId> {
+    let (_, id) = key.split_last_chunk()?;
+    let id = SessionId::new(*id);
+    (session_key(&id) == key).then_some(id)
 }
 
 fn session_key(id: &SessionId) -> Vec<u8> {
