@@ -17,7 +17,7 @@ use crate::domain::revocation::RevocationView;
 use crate::domain::role_mapping::RoleMapping;
 use crate::domain::template::version::TemplateName;
 use crate::domain::template::{Bound, Limits, RoleTemplate};
-use crate::domain::tenant::Tenant;
+use crate::domain::tenant::{Status, Tenant};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
@@ -42,6 +42,15 @@ pub struct KnownClient {
 pub struct KnownProvider {
     pub provider: Provider,
     pub rules: Vec<RoleMapping>,
+    /// All that it may yield: there can be many, and each decision asks for one.
+    tenants: HashSet<TenantId>,
+}
+
+impl KnownProvider {
+    /// Whether its people may be this tenant's, as things are now.
+    pub fn may_yield(&self, tenant: &TenantId) -> bool {
+        self.provider.status == Status::Active && self.tenants.contains(tenant)
+    }
 }
 
 /// A role's published template, or a tenant's own, compiled.
@@ -63,6 +72,7 @@ pub struct RoleInForce {
 }
 
 impl RoleInForce {
+    /// As the decision takes it.
     pub fn facts(&self) -> RoleFacts<'_> {
         let Self { known, ceiling } = self;
         RoleFacts {
@@ -72,6 +82,11 @@ impl RoleInForce {
             version: &known.version,
             crosses_tenants: known.crosses_tenants,
         }
+    }
+
+    /// Whether it is the tenant's own, and not the base.
+    pub const fn is_own(&self) -> bool {
+        self.ceiling.is_some()
     }
 }
 
@@ -346,7 +361,8 @@ impl Catalog {
                 let rules = rules.map(|rule| RoleMapping::parse(rule, &provider.keep_claims));
                 let rules = rules.collect::<Result<_, _>>();
                 let rules = rules.map_err(|_| DatabaseError::Corrupt("role mapping"))?;
-                Ok(KnownProvider { provider, rules })
+                let tenants = provider.tenants().into_iter().cloned().collect();
+                Ok(KnownProvider { provider, rules, tenants })
             };
             found.map(know).transpose()
         };

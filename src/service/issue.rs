@@ -5,12 +5,12 @@ use crate::domain::Time;
 use crate::domain::authorization::Wanted;
 use crate::domain::client::TokenFormat;
 use crate::domain::grant::{self, Denied, Facts, Grant, Parent, RoleFacts, TokenRequest};
-use crate::domain::ids::{ProviderId, SubjectId, TenantId, TokenId};
-use crate::domain::role_mapping::{self, TraceEntry};
+use crate::domain::ids::{ProviderId, Role, SubjectId, TenantId, TokenId};
+use crate::domain::role_mapping::{self, Mapped, TraceEntry};
 use crate::domain::secret::Secret;
 use crate::domain::session::Session;
 use crate::domain::subject::Subject;
-use crate::domain::tenant::Status;
+use crate::domain::tenant::Tenant;
 use crate::domain::token::{
     ACCESS_TOKEN_TYPE, AccessClaims, Audience, ID_TOKEN_TYPE, IdClaims, RefreshClaims,
     profile_claims,
@@ -18,6 +18,7 @@ use crate::domain::token::{
 use crate::service::{Inner, Unavailable};
 use crate::signing::{self, KeyError};
 use serde_json::value::RawValue;
+use std::sync::Arc;
 
 /// An answer of the token endpoint.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ pub enum NotIssued {
     #[error("the tenant {0} is gone")]
     TenantGone(TenantId),
     #[error("the role {0} has no published template")]
-    NoTemplate(String),
+    NoTemplate(Role),
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -102,7 +103,40 @@ impl Session {
     }
 }
 
+/// Where somebody stands before anything is rendered.
+pub(super) struct Standing {
+    pub(super) tenant: Arc<Tenant>,
+    pub(super) mapped: Mapped,
+}
+
 impl Inner {
+    /// map, with the rules as they are now.
+    pub(super) async fn standing(
+        &self,
+        subject: &Subject,
+        tenant: &TenantId,
+    ) -> Result<Standing, NotIssued> {
+        let provider = self.catalog.provider(&subject.provider).await.map_err(Unavailable::from)?;
+        // A tenant that was taken from the provider's table is taken from its people.
+        let provider = provider
+            .filter(|found| found.may_yield(tenant))
+            .ok_or_else(|| NotIssued::ProviderGone(subject.provider.clone()))?;
+        let found = self.catalog.tenant(tenant).await.map_err(Unavailable::from)?;
+        let tenant = found.ok_or_else(|| NotIssued::TenantGone(tenant.clone()))?;
+        let mapped = role_mapping::map(&provider.rules, &subject.claims, &tenant.id);
+        Ok(Standing { tenant, mapped })
+    }
+
+    /// The template that counts for a role in a tenant.
+    pub(super) async fn in_force(
+        &self,
+        role: &Role,
+        tenant: &TenantId,
+    ) -> Result<RoleInForce, NotIssued> {
+        let known = self.catalog.role(role, tenant).await.map_err(Unavailable::from)?;
+        known.ok_or_else(|| NotIssued::NoTemplate(role.clone()))
+    }
+
     /// map → render → bound, with templates and rules as they are now.
     pub(super) async fn decide(
         &self,
@@ -111,21 +145,10 @@ impl Inner {
         request: &TokenRequest<'_>,
     ) -> Result<Decided, NotIssued> {
         let Claimant { subject, tenant, parent, session_lives } = claimant;
-        let provider = self.catalog.provider(&subject.provider).await.map_err(Unavailable::from)?;
-        let provider = provider
-            .filter(|found| {
-                found.provider.status == Status::Active
-                    // A tenant that was taken from the provider's table is taken from its people.
-                    && found.provider.tenants().contains(tenant)
-            })
-            .ok_or_else(|| NotIssued::ProviderGone(subject.provider.clone()))?;
-        let found = self.catalog.tenant(tenant).await.map_err(Unavailable::from)?;
-        let tenant = found.ok_or_else(|| NotIssued::TenantGone(tenant.clone()))?;
-        let mapped = role_mapping::map(&provider.rules, &subject.claims, &tenant.id);
+        let Standing { tenant, mapped } = self.standing(subject, tenant).await?;
         let mut roles: Vec<RoleInForce> = Vec::with_capacity(mapped.roles.len());
         for role in &mapped.roles {
-            let known = self.catalog.role(role, &tenant.id).await.map_err(Unavailable::from)?;
-            roles.push(known.ok_or_else(|| NotIssued::NoTemplate(role.to_string()))?);
+            roles.push(self.in_force(role, &tenant.id).await?);
         }
         let roles: Vec<RoleFacts<'_>> = roles.iter().map(RoleInForce::facts).collect();
         let facts = Facts {
