@@ -157,6 +157,23 @@ impl Progress {
         self.seen = self.seen.saturating_add(more);
         self.of = self.of.max(self.seen);
     }
+
+    /// Rounded down; 100 when there is nothing to see.
+    pub fn percent(&self) -> u8 {
+        let percent = u128::from(self.seen).saturating_mul(100).checked_div(u128::from(self.of));
+        percent.and_then(|percent| u8::try_from(percent).ok()).unwrap_or(100)
+    }
+}
+
+/// What is known while it is under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SoFar {
+    pub sessions: Counts,
+    pub subjects: Counts,
+    pub not_concerned: u64,
+    pub tenants_affected: usize,
+    /// The worst cases, at most 20.
+    pub cases: Vec<Case>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -244,7 +261,22 @@ impl Impact {
         }
     }
 
+    fn worst(&self) -> Vec<Case> {
+        self.cases.values().rev().take(REPORTED_CASES).cloned().collect()
+    }
+
+    pub fn so_far(&self) -> SoFar {
+        SoFar {
+            sessions: self.sessions,
+            subjects: self.subjects,
+            not_concerned: self.not_concerned,
+            tenants_affected: self.tenants.len(),
+            cases: self.worst(),
+        }
+    }
+
     pub fn report(self) -> Report {
+        let worst = self.worst();
         let Self { sessions, subjects, not_concerned, tenants, cases, of_tenant, .. } = self;
         let worst_of = |tenant: &TenantId| {
             let ranks = of_tenant.get(tenant).into_iter().flatten().rev();
@@ -267,7 +299,7 @@ impl Impact {
             not_concerned,
             tenants_affected,
             tenants: tenants.collect(),
-            cases: cases.values().rev().take(REPORTED_CASES).cloned().collect(),
+            cases: worst,
         }
     }
 }
@@ -318,7 +350,13 @@ mod tests {
         }
         impact.add(who("t5", 9, false), Effect::Unchanged);
         impact.add_not_concerned();
+        let so_far = impact.so_far();
         let report = impact.report();
+        assert_eq!(
+            (so_far.sessions, so_far.subjects, so_far.not_concerned, so_far.tenants_affected),
+            (report.sessions, report.subjects, report.not_concerned, report.tenants_affected)
+        );
+        assert_eq!(so_far.cases, report.cases);
         let sessions = Counts { loses: 1, gains: 1, unchanged: 1, ..Counts::default() };
         let subjects = Counts { fails: 1, loses_and_gains: 2, unchanged: 1, ..Counts::default() };
         assert_eq!(
@@ -341,6 +379,17 @@ mod tests {
                 "tenant": "t3", "subject": "u_3", "effect": {"fails": {"why": "a value is absent"}}, "not_listed": 0
             })
         );
+    }
+
+    #[test]
+    fn an_estimate_that_was_too_low_is_raised() {
+        let mut progress = Progress { seen: 0, of: 10 };
+        assert_eq!(progress.percent(), 0);
+        progress.see(9);
+        assert_eq!(progress.percent(), 90);
+        progress.see(2);
+        assert_eq!((progress, progress.percent()), (Progress { seen: 11, of: 11 }, 100));
+        assert_eq!(Progress::default().percent(), 100);
     }
 
     #[test]
