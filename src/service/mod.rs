@@ -11,6 +11,7 @@ pub mod deployment;
 pub mod ending;
 pub mod evaluation;
 pub mod exchange;
+pub mod impact;
 pub mod introspection;
 pub mod issue;
 pub mod keys;
@@ -75,6 +76,7 @@ struct Shared {
     verified: Cache<[u8; 32], Arc<AccessClaims>>,
     jwks: String,
     code_replays: tokio::sync::Mutex<()>,
+    impact: impact::Places,
 }
 
 /// Something that this server depends on is away. Nothing was granted and nothing acknowledged.
@@ -124,6 +126,7 @@ impl Service {
             verified: Cache::new(VERIFIED_TOKENS),
             jwks,
             code_replays: tokio::sync::Mutex::new(()),
+            impact: impact::Places::default(),
         };
         Ok(Self(Arc::new(Inner { tokens: parts.tokens, shared: Arc::new(shared) })))
     }
