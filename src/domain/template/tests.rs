@@ -1,3 +1,5 @@
+use super::proof::Subjected;
+use super::proof::prove;
 use super::*;
 use crate::domain::ids::TenantId;
 use crate::domain::permission::Permission;
@@ -878,6 +880,10 @@ fn told(source: &str, kind: &str) -> String {
         return compile(source).unwrap_err().to_string();
     }
     let template = compile(source).unwrap();
+    if kind == "json meeting" {
+        let own = Subjected { name: "reader", tenant: None, template: &template };
+        return prove(&[own], &v).unwrap_err().to_string();
+    }
     let lines: Vec<String> = match kind {
         "json failing" => template
             .run_cases(&v)
@@ -909,7 +915,14 @@ fn the_documentation_is_true() {
             assert_eq!(told(body, kind), message);
         }
     }
-    let wanted = [("failing", 1), ("hostile", 1), ("lint", 1), ("refused", 2), ("template", 2)];
+    let wanted = [
+        ("failing", 1),
+        ("hostile", 1),
+        ("lint", 1),
+        ("meeting", 1),
+        ("refused", 2),
+        ("template", 2),
+    ];
     assert!(
         seen.into_iter().map(|(kind, count)| (kind.trim_start_matches("json "), count)).eq(wanted)
     );
