@@ -33,6 +33,23 @@ pub fn put(
     Ok(())
 }
 
+/// Somebody as of their last sign-in, and the tenant that they signed in to.
+pub fn find(
+    c: &mut DbConnection,
+    id: &SubjectId,
+) -> Result<Option<(Subject, TenantId)>, DatabaseError> {
+    let row: Option<(String, String, String)> = subjects::table
+        .find(id.as_str())
+        .select((subjects::provider_id, subjects::tenant_id, subjects::claims))
+        .first(c)
+        .optional()?;
+    let Some((provider, tenant, claims)) = row else { return Ok(None) };
+    let provider = provider.parse().map_err(|_| DatabaseError::Corrupt("provider id"))?;
+    let tenant = tenant.parse().map_err(|_| DatabaseError::Corrupt("tenant id"))?;
+    let claims = from_json("subject", &claims)?;
+    Ok(Some((Subject { id: id.clone(), provider, claims }, tenant)))
+}
+
 /// Why a session ended; a second reason does not replace the first.
 pub fn insert_ended(c: &mut DbConnection, ended: &EndedSession) -> Result<(), DatabaseError> {
     on_each!(c, c => diesel::insert_into(ended_sessions::table)

@@ -2,6 +2,7 @@
 //!
 //! Pure: no I/O, no async, no clock, no globals. Whoever calls passes `now` and random bytes in.
 
+pub mod administration;
 pub mod audit;
 pub mod authorization;
 pub mod client;
@@ -11,6 +12,7 @@ pub mod grant;
 pub mod ids;
 pub mod impact;
 pub mod permission;
+pub mod preview;
 pub mod provenance;
 pub mod provider;
 pub mod revocation;

@@ -39,18 +39,29 @@ impl Subject {
         identity: &VerifiedIdentity,
         keep_claims: &[String],
     ) -> Result<Self, ClaimsTooLarge> {
-        let mut claims = Map::new();
+        let VerifiedIdentity { provider, upstream_subject, claims, .. } = identity;
+        Self::of(provider, upstream_subject, claims, keep_claims)
+    }
+
+    /// As above, of claims that nobody has vouched for: to be looked at, never to be minted for.
+    pub fn of(
+        provider: &ProviderId,
+        upstream_subject: &str,
+        claims: &Map<String, Value>,
+        keep_claims: &[String],
+    ) -> Result<Self, ClaimsTooLarge> {
+        let mut kept = Map::new();
         for name in keep_claims {
-            if let Some(value) = identity.claims.get(name) {
-                claims.insert(name.clone(), value.clone());
+            if let Some(value) = claims.get(name) {
+                kept.insert(name.clone(), value.clone());
             }
         }
-        let size = serde_json::to_string(&claims).map_or(usize::MAX, |text| text.len());
+        let size = serde_json::to_string(&kept).map_or(usize::MAX, |text| text.len());
         if size > KEPT_CLAIMS_LIMIT {
             return Err(ClaimsTooLarge(size));
         }
-        let id = SubjectId::person(&identity.provider, &identity.upstream_subject);
-        Ok(Self { id, provider: identity.provider.clone(), claims })
+        let id = SubjectId::person(provider, upstream_subject);
+        Ok(Self { id, provider: provider.clone(), claims: kept })
     }
 }
 

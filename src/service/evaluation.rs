@@ -261,7 +261,7 @@ impl Inner {
     }
 
     /// The permissions of a token, as the vocabulary has them now.
-    fn permissions_of(&self, claims: &AccessClaims) -> Option<PermissionSet> {
+    pub(super) fn permissions_of(&self, claims: &AccessClaims) -> Option<PermissionSet> {
         let details = serde_json::from_str(claims.authorization_details.get()).ok()?;
         PermissionSet::parse(&details, &self.catalog.vocabulary()).ok()
     }

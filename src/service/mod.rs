@@ -3,6 +3,7 @@
 //! `Service` is opaque outside this module: the edge can hold it and pass it back, but it reaches the
 //! database and the token store through a service function only.
 
+pub mod administration;
 pub mod authenticate;
 pub mod authorize;
 pub mod code;
@@ -17,6 +18,7 @@ pub mod issue;
 pub mod keys;
 pub mod login;
 pub mod metadata;
+pub mod preview;
 pub mod readiness;
 pub mod refresh;
 pub mod revocation;

@@ -110,6 +110,25 @@ impl Path {
     }
 }
 
+/// Line and column in `source`, both from 1, of what a JSON pointer (RFC 6901) leads to; where it leads
+/// nowhere, of the last that is there. None: the source is no JSON.
+pub fn place(source: &str, pointer: &str) -> Option<(usize, usize)> {
+    let document: Value = serde_json::from_str(source).ok()?;
+    let (mut path, mut at) = (Path::default(), &document);
+    for token in pointer.split('/').skip(1) {
+        let name = token.replace("~1", "/").replace("~0", "~");
+        let found = match at {
+            Value::Array(elements) => name.parse().ok().and_then(|index: usize| {
+                elements.get(index).map(|element| (path.index(index), element))
+            }),
+            _ => at.get(&name).map(|member| (path.key(&name), member)),
+        };
+        let Some((longer, inner)) = found else { break };
+        (path, at) = (longer, inner);
+    }
+    path.place(source)
+}
+
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("$")?;

@@ -31,6 +31,7 @@ pub use self::bound::Bound;
 pub use self::cases::CaseOutcome;
 pub use self::document::TemplateError;
 pub use self::document::TemplateErrors;
+pub use self::document::place;
 pub use self::hostile::HostileReport;
 pub use self::lifetime::Limits;
 pub use self::lifetime::check_lifetime;

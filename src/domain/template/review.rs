@@ -1,5 +1,6 @@
 //! Whether a template may be published: the gate that every way to publish runs through. Pure.
 
+use crate::domain::ids::TenantId;
 use crate::domain::permission::Vocabulary;
 use crate::domain::template::cases::CaseOutcome;
 use crate::domain::template::ceiling;
@@ -42,6 +43,9 @@ pub struct Surroundings<'a> {
 #[derive(Clone, Debug, Serialize)]
 pub struct Review {
     pub name: TemplateName,
+    /// What was reviewed.
+    #[serde(skip)]
+    pub source: String,
     /// None, if there are errors in the document.
     #[serde(skip)]
     pub template: Option<RoleTemplate>,
@@ -92,6 +96,7 @@ pub fn examine(candidate: &Candidate<'_>, around: &Surroundings<'_>) -> Review {
     let v = around.vocabulary;
     let mut review = Review {
         name: name.clone(),
+        source: source.to_owned(),
         template: None,
         errors: Vec::new(),
         findings: Vec::new(),
@@ -125,6 +130,13 @@ pub fn examine(candidate: &Candidate<'_>, around: &Surroundings<'_>) -> Review {
 }
 
 impl Review {
+    /// For the administrators of this tenant, who may not know what others have.
+    #[must_use]
+    pub fn concealed_from(mut self, tenant: &TenantId) -> Self {
+        self.unproved = self.unproved.map(|unproved| unproved.concealed_from(tenant));
+        self
+    }
+
     /// Whether it may be published; where it widens, after a confirmation.
     pub fn passes(&self) -> bool {
         self.template.is_some()

@@ -196,11 +196,7 @@ impl Found {
 
 /// The entry that an unproved boundary is reported at: a declared role that has a part in it.
 fn blamed(unproved: &Unproved, outcome: &Deployment) -> EntryId {
-    let sides = match unproved {
-        Unproved::Meeting(meeting) => &meeting.sides[..],
-        Unproved::Undecided(undecided) => &undecided.sides[..],
-        Unproved::TooManyForms { .. } => &[],
-    };
+    let sides = unproved.sides();
     let named = |declared: &&RoleDeclaration| {
         sides.iter().any(|side| side.template == declared.role.as_str())
     };

@@ -28,6 +28,51 @@ pub enum Unproved {
          are compared: write the selectors that keep tenants apart in the same form everywhere"
     )]
     TooManyForms { forms: usize, most: usize },
+    /// One of the two is another tenant's own, which is told to nobody else.
+    #[error("{}", concealed(.side.as_ref()))]
+    Concealed {
+        /// The other one, if that is not another tenant's too.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        side: Option<Side>,
+    },
+}
+
+impl Unproved {
+    /// The permissions that it is about.
+    pub fn sides(&self) -> &[Side] {
+        match self {
+            Self::Meeting(meeting) => &meeting.sides,
+            Self::Undecided(undecided) => &undecided.sides,
+            Self::Concealed { side } => side.as_slice(),
+            Self::TooManyForms { .. } => &[],
+        }
+    }
+
+    /// SECURITY: for the administrators of this tenant: without what is in another tenant's own template,
+    /// whose it is, and that there is such a tenant.
+    #[must_use]
+    pub fn concealed_from(self, tenant: &TenantId) -> Self {
+        let sides = self.sides();
+        if sides.iter().all(|side| side.may_be_known_to(tenant)) {
+            return self;
+        }
+        let known = sides.iter().find(|side| side.may_be_known_to(tenant));
+        Self::Concealed { side: known.cloned() }
+    }
+}
+
+fn concealed(side: Option<&Side>) -> String {
+    match side {
+        Some(side) => format!(
+            "{side} could match what another tenant's own version of a role gives there; put a delimiter \
+             (: / | #) right after `{{{{tenant.id}}}}`, or ask the platform's administrators"
+        ),
+        None => {
+            "two other tenants' own versions are not proved to stay apart; tell the platform's \
+                 administrators"
+                .to_owned()
+        }
+    }
 }
 
 /// Two tenants and a resource that both would reach.
@@ -82,6 +127,11 @@ impl Side {
             prefix: matches!(sketch, Some(Sketch::Text { prefix: true, .. })),
             shown: sketch.map(Sketch::shown).unwrap_or_default(),
         }
+    }
+    /// A base, or the tenant's own.
+    fn may_be_known_to(&self, tenant: &TenantId) -> bool {
+        // `data-entry@3/acme`, or `data-entry/acme` of what is not published yet.
+        self.template.split_once('/').is_none_or(|(_, of)| of == tenant.as_str())
     }
     /// Why it does not keep a tenant apart from others in the same place.
     fn fault(&self) -> &'static str {
