@@ -2,6 +2,7 @@
 
 use crate::http::{api, login, oauth, operation};
 use actix_web::http::header;
+use actix_web::web::PayloadConfig;
 use actix_web::{HttpResponse, Route, guard, web};
 use std::collections::BTreeMap;
 
@@ -16,6 +17,8 @@ pub enum Guard {
     Bearer,
     /// A client's authentication, or the very access token that is asked about.
     ClientOrBearer,
+    /// An access token for this server alone. What it may do depends on what is asked for.
+    Admin,
     /// The cookie of the browser that began a sign-in.
     Browser,
 }
@@ -41,6 +44,10 @@ fn read() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
+const ADMINISTRATION: &str = "/api/v1/";
+/// Bytes of a body with a document, which may be a draft that is still too long for a template.
+const DOCUMENT_LIMIT: usize = 288 * 1024;
+
 #[rustfmt::skip]
 pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET", "/.well-known/openid-configuration", Guard::Public, || read().to(oauth::metadata::show_metadata)),
@@ -58,6 +65,36 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("OPTIONS", "/oauth2/userinfo", Guard::Public, || web::method(actix_web::http::Method::OPTIONS).to(oauth::cors::answer_preflight)),
     endpoint("POST", "/v1/evaluation", Guard::ClientOrBearer, || web::post().to(api::evaluation::evaluate)),
     endpoint("POST", "/v1/evaluations", Guard::ClientOrBearer, || web::post().to(api::evaluation::evaluate_several)),
+    endpoint("GET", "/api/v1/roles", Guard::Admin, || read().to(api::roles::list_roles)),
+    endpoint("GET", "/api/v1/roles/{role}", Guard::Admin, || read().to(api::roles::show_role)),
+    endpoint("GET", "/api/v1/roles/{role}/tenants", Guard::Admin, || read().to(api::roles::list_overrides)),
+    endpoint("GET", "/api/v1/roles/{role}/tenants/{tenant}", Guard::Admin, || read().to(api::roles::show_role_of_tenant)),
+    endpoint("GET", "/api/v1/tenants/{tenant}/roles", Guard::Admin, || read().to(api::roles::list_roles_of_tenant)),
+    endpoint("GET", "/api/v1/roles/{role}/template", Guard::Admin, || read().to(api::versions::show_published)),
+    endpoint("GET", "/api/v1/roles/{role}/template/versions", Guard::Admin, || read().to(api::versions::list_versions)),
+    endpoint("GET", "/api/v1/roles/{role}/template/versions/{version}", Guard::Admin, || read().to(api::versions::show_version)),
+    endpoint("POST", "/api/v1/roles/{role}/template/versions/{version}/recall", Guard::Admin, || web::post().to(api::publishing::recall)),
+    endpoint("GET", "/api/v1/roles/{role}/template/diff", Guard::Admin, || read().to(api::versions::show_diff)),
+    endpoint("GET", "/api/v1/roles/{role}/template/draft", Guard::Admin, || read().to(api::drafts::show_draft)),
+    endpoint("PUT", "/api/v1/roles/{role}/template/draft", Guard::Admin, || web::put().to(api::drafts::save_draft)),
+    endpoint("DELETE", "/api/v1/roles/{role}/template/draft", Guard::Admin, || web::delete().to(api::drafts::delete_draft)),
+    endpoint("POST", "/api/v1/roles/{role}/template/review", Guard::Admin, || web::post().to(api::publishing::review)),
+    endpoint("POST", "/api/v1/roles/{role}/template/preview", Guard::Admin, || web::post().to(api::previews::preview)),
+    endpoint("POST", "/api/v1/roles/{role}/template/publish", Guard::Admin, || web::post().to(api::publishing::publish)),
+    endpoint("POST", "/api/v1/roles/{role}/template/rollback", Guard::Admin, || web::post().to(api::publishing::roll_back)),
+    endpoint("GET", "/api/v1/roles/{role}/tenants/{tenant}/template", Guard::Admin, || read().to(api::versions::show_published)),
+    endpoint("GET", "/api/v1/roles/{role}/tenants/{tenant}/template/versions", Guard::Admin, || read().to(api::versions::list_versions)),
+    endpoint("GET", "/api/v1/roles/{role}/tenants/{tenant}/template/versions/{version}", Guard::Admin, || read().to(api::versions::show_version)),
+    endpoint("POST", "/api/v1/roles/{role}/tenants/{tenant}/template/versions/{version}/recall", Guard::Admin, || web::post().to(api::publishing::recall)),
+    endpoint("GET", "/api/v1/roles/{role}/tenants/{tenant}/template/diff", Guard::Admin, || read().to(api::versions::show_diff)),
+    endpoint("GET", "/api/v1/roles/{role}/tenants/{tenant}/template/draft", Guard::Admin, || read().to(api::drafts::show_draft)),
+    endpoint("PUT", "/api/v1/roles/{role}/tenants/{tenant}/template/draft", Guard::Admin, || web::put().to(api::drafts::save_draft)),
+    endpoint("DELETE", "/api/v1/roles/{role}/tenants/{tenant}/template/draft", Guard::Admin, || web::delete().to(api::drafts::delete_draft)),
+    endpoint("POST", "/api/v1/roles/{role}/tenants/{tenant}/template/review", Guard::Admin, || web::post().to(api::publishing::review)),
+    endpoint("POST", "/api/v1/roles/{role}/tenants/{tenant}/template/preview", Guard::Admin, || web::post().to(api::previews::preview)),
+    endpoint("POST", "/api/v1/roles/{role}/tenants/{tenant}/template/publish", Guard::Admin, || web::post().to(api::publishing::publish)),
+    endpoint("POST", "/api/v1/roles/{role}/tenants/{tenant}/template/rollback", Guard::Admin, || web::post().to(api::publishing::roll_back)),
+    endpoint("POST", "/api/v1/roles/{role}/tenants/{tenant}/template/withdraw", Guard::Admin, || web::post().to(api::publishing::withdraw)),
     endpoint("GET", "/login/callback", Guard::Browser, || web::get().to(login::finish_login)),
     endpoint("POST", "/login/provider", Guard::Browser, || web::post().to(login::continue_login)),
     endpoint("GET", "/healthz", Guard::Public, || read().to(operation::show_health)),
@@ -73,6 +110,9 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         let methods: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.method).collect();
         let allow = methods.join(", ");
         let mut resource = web::resource(path);
+        if path.starts_with(ADMINISTRATION) {
+            resource = resource.app_data(PayloadConfig::new(DOCUMENT_LIMIT));
+        }
         for endpoint in endpoints {
             resource = resource.route((endpoint.route)());
         }

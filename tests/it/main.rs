@@ -7,6 +7,7 @@
     reason = "a test that meets what it did not expect ends there; so does its harness"
 )]
 
+mod administration;
 mod architecture;
 mod authorize;
 mod binary;
@@ -20,6 +21,7 @@ mod metadata;
 mod migrations;
 mod oauth2_provider;
 mod opaque;
+mod previews;
 mod publishing;
 mod refresh;
 mod restart;
@@ -28,6 +30,8 @@ mod routes;
 mod servers;
 mod sign_in;
 mod template_commands;
+mod template_refusals;
+mod templates_api;
 mod token_endpoint;
 mod token_store;
 mod userinfo;

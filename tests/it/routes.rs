@@ -52,6 +52,11 @@ async fn every_route_keeps_its_guard(world: World) {
                 answer.expect_problem(401, "not-authenticated");
                 "client or bearer"
             }
+            Guard::Admin => {
+                assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"rolemint\"");
+                answer.expect_problem(401, "not-authenticated");
+                "admin"
+            }
             Guard::Browser => {
                 let page = answer.expect_page(400);
                 assert!(page.body.contains("This sign-in cannot go on"), "{method} {path}");
@@ -66,8 +71,14 @@ async fn every_route_keeps_its_guard(world: World) {
         *guarded.entry(kind).or_default() += 1;
     }
     // Whoever adds a route looks at what guards it: here, too.
-    let expected =
-        [("bearer", 2), ("browser", 2), ("client", 3), ("client or bearer", 2), ("public", 10)];
+    let expected = [
+        ("admin", 30),
+        ("bearer", 2),
+        ("browser", 2),
+        ("client", 3),
+        ("client or bearer", 2),
+        ("public", 10),
+    ];
     assert_eq!(guarded, expected.into());
 }
 

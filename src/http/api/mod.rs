@@ -1,5 +1,18 @@
-//! `/v1`: JSON in, JSON out, problem+json (RFC 9457) when it cannot be done, and nothing is to be stored.
+//! `/v1`, and the administration below `/api/v1`: JSON in, JSON out, problem+json (RFC 9457) when it cannot be done, and nothing is to be stored.
 
+mod admin;
+mod answer;
+mod candidate;
+pub(super) mod drafts;
 pub(super) mod evaluation;
 mod json;
+mod page;
+mod pointer;
+mod precondition;
+pub(super) mod previews;
 mod problem;
+pub(super) mod publishing;
+pub(super) mod roles;
+mod template_problem;
+pub(super) mod versions;
+mod view;

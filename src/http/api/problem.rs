@@ -3,12 +3,14 @@
 //! The text is fixed, but for errors that point into a document that the caller sent or may read.
 //! Causes are logged here, once.
 
+use crate::service::administration::{NotAdministrator, NotPermitted};
 use crate::service::authenticate::NotAuthenticated;
 use crate::service::{Report, Unavailable};
 use actix_web::http::header::HeaderValue;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
+use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -23,6 +25,14 @@ pub(super) enum Kind {
     InvalidToken,
     InvalidClient,
     Forbidden,
+    NotFound,
+    NotOverridable,
+    Unchanged,
+    NeedsConfirmation,
+    OutOfDate,
+    PreconditionFailed,
+    Refused,
+    PreconditionRequired,
     Unavailable,
 }
 
@@ -37,6 +47,14 @@ impl Kind {
             Self::InvalidToken => "invalid-token",
             Self::InvalidClient => "invalid-client",
             Self::Forbidden => "forbidden",
+            Self::NotFound => "not-found",
+            Self::NotOverridable => "not-overridable",
+            Self::Unchanged => "unchanged",
+            Self::NeedsConfirmation => "needs-confirmation",
+            Self::OutOfDate => "out-of-date",
+            Self::PreconditionFailed => "precondition-failed",
+            Self::Refused => "refused",
+            Self::PreconditionRequired => "precondition-required",
             Self::Unavailable => "unavailable",
         }
     }
@@ -50,6 +68,14 @@ impl Kind {
             Self::InvalidToken => "The access token is not good",
             Self::InvalidClient => "Client authentication failed",
             Self::Forbidden => "The access token does not allow this",
+            Self::NotFound => "There is no such thing",
+            Self::NotOverridable => "No tenant can have its own version of this role",
+            Self::Unchanged => "This is what is published already",
+            Self::NeedsConfirmation => "It widens what is granted",
+            Self::OutOfDate => "It does not fit what is declared now",
+            Self::PreconditionFailed => "Somebody was faster",
+            Self::Refused => "The template is refused",
+            Self::PreconditionRequired => "Say what you have seen",
             Self::Unavailable => "Try again later",
         }
     }
@@ -63,6 +89,13 @@ impl Kind {
                 StatusCode::UNAUTHORIZED
             }
             Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotOverridable | Self::Unchanged | Self::NeedsConfirmation | Self::OutOfDate => {
+                StatusCode::CONFLICT
+            }
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -110,6 +143,7 @@ struct Parts {
     schemes: &'static [Scheme],
     /// For the log only.
     cause: Option<String>,
+    review: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -120,6 +154,8 @@ struct Shown<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "<[Mistake]>::is_empty")]
     errors: &'a [Mistake],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    review: Option<&'a Value>,
 }
 
 impl Problem {
@@ -131,13 +167,29 @@ impl Problem {
             _ => &[],
         };
         let detail = detail.into();
-        Self(Box::new(Parts { kind, detail, mistakes: Vec::new(), schemes, cause: None }))
+        Self(Box::new(Parts {
+            kind,
+            detail,
+            mistakes: Vec::new(),
+            schemes,
+            review: None,
+            cause: None,
+        }))
     }
     pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::InvalidRequest, detail)
     }
+    pub(super) fn not_found() -> Self {
+        let detail = "check the names in the address; what is another tenant's is not shown";
+        Self::new(Kind::NotFound, detail)
+    }
     pub(super) fn with(mut self, mistakes: impl IntoIterator<Item = Mistake>) -> Self {
         self.0.mistakes.extend(mistakes);
+        self
+    }
+    /// With everything that was found out about the document.
+    pub(super) fn reviewed(mut self, review: Value) -> Self {
+        self.0.review = Some(review);
         self
     }
     /// Where the caller may choose how to authenticate.
@@ -187,7 +239,7 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let Parts { kind, detail, mistakes, cause, .. } = &*self.0;
+        let Parts { kind, detail, mistakes, review, cause, .. } = &*self.0;
         let (status, name) = (kind.status(), kind.name());
         let cause = cause.as_deref().unwrap_or(detail);
         if status.is_server_error() {
@@ -211,6 +263,7 @@ impl ResponseError for Problem {
             status: status.as_u16(),
             detail,
             errors: mistakes,
+            review: review.as_ref(),
         })
     }
 }
@@ -230,6 +283,30 @@ impl From<NotAuthenticated> for Problem {
                 "send the client's id and secret in the Authorization header (Basic)",
             ),
             NotAuthenticated::Unavailable(cause) => cause.into(),
+        }
+    }
+}
+
+impl From<NotAdministrator> for Problem {
+    fn from(error: NotAdministrator) -> Self {
+        match error {
+            NotAdministrator::InvalidToken => Self::new(
+                Kind::InvalidToken,
+                "get a new access token whose only audience is this server",
+            ),
+            NotAdministrator::Unavailable(cause) => cause.into(),
+        }
+    }
+}
+
+impl From<NotPermitted> for Problem {
+    fn from(error: NotPermitted) -> Self {
+        match error {
+            NotPermitted::Forbidden => Self::new(
+                Kind::Forbidden,
+                "it takes a permission of the type `rolemint` for this area, tenant and action",
+            ),
+            NotPermitted::NotFound => Self::not_found(),
         }
     }
 }

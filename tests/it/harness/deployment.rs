@@ -26,6 +26,12 @@ const CLERK: &str = r#"{
     "scope": ["calendar:read", "calendar:write"]
 }"#;
 
+/// Looks at the templates of its tenant, and changes none.
+const AUDITOR: &str = r#"{
+    "expires_in": 900,
+    "permissions": [{ "role": "view", "area": "templates", "tenant": "{{tenant.id}}" }]
+}"#;
+
 impl Deployment {
     /// The sample tenants, with `provider` as their provider `corp`.
     pub(crate) fn of(provider: &Provider) -> Self {
@@ -127,6 +133,7 @@ impl Deployment {
             fs::copy(template.path(), templates.join(template.file_name())).unwrap();
         }
         fs::write(templates.join("clerk.json"), CLERK).unwrap();
+        fs::write(templates.join("auditor.json"), AUDITOR).unwrap();
         let path = folder.join("deployment.toml");
         fs::write(&path, self.to_string()).unwrap();
         path

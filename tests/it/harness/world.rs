@@ -1,5 +1,6 @@
 //! Rolemint inside the test's own process: a real server on a real port, with a clock that the test moves.
 
+use std::net::TcpListener;
 use std::path::Path;
 
 use rolemint::app::{self, Options, Running};
@@ -32,11 +33,22 @@ impl SetUp for World {
     const NEEDS: &'static [Need] = &[Need::Node];
 
     async fn set_up(stores: Stores) -> Self {
+        Self::with(stores, |deployment| deployment).await
+    }
+}
+
+impl World {
+    /// With a deployment that is changed before it is applied.
+    pub(crate) async fn with(
+        stores: Stores,
+        change: impl FnOnce(Deployment) -> Deployment,
+    ) -> Self {
         collect_logs();
         let binary = Binary::new(stores);
         let provider = Provider::start(&binary.issuer);
         let deployment =
             Deployment::of(&provider).introspecting(&binary.issuer).with_every_kind_of_client();
+        let deployment = change(deployment);
         binary.apply(&deployment).success();
         let issuer = binary.issuer.clone();
         let clock = Clock::manual(Clock::System.now());
@@ -44,16 +56,26 @@ impl SetUp for World {
         world.start().await;
         world
     }
-}
 
-impl World {
     pub(crate) async fn start(&mut self) {
-        let configuration = self.binary.configure();
-        let config = Config::load(Some(&configuration), std::iter::empty()).unwrap();
-        let options = Options { clock: self.clock.clone(), extra_routes: None, listener: None };
-        let running = app::start(config, options).await.unwrap();
+        let running = self.run(None).await;
         assert_eq!(format!("http://{}", running.address()), self.issuer);
         self.running = Some(running);
+    }
+
+    async fn run(&self, listener: Option<TcpListener>) -> Running {
+        let configuration = self.binary.configure();
+        let config = Config::load(Some(&configuration), std::iter::empty()).unwrap();
+        let options = Options { clock: self.clock.clone(), extra_routes: None, listener };
+        app::start(config, options).await.unwrap()
+    }
+
+    /// A second server on the same stores, to be stopped by the caller; and a way to it.
+    pub(crate) async fn another_node(&self) -> (Running, Browser) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let running = self.run(Some(listener)).await;
+        let browser = Browser::new(&format!("http://{}", running.address()));
+        (running, browser)
     }
 
     pub(crate) async fn stop(&mut self) {
