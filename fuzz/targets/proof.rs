@@ -148,28 +148,51 @@ fn permission(u: &mut Unstructured<'_>) -> Result<Value> {
     if u.ratio(1, 4)? {
         permission.insert("$if".to_owned(), json!("tenant.attributes.beta"));
     }
-    for key in *keys {
-        permission.insert((*key).to_owned(), selector(u, key, &values)?);
+    // One that is likely to keep tenants apart; without any, nothing is left to prove.
+    let separating = u.int_in_range(0..=keys.len() - 1)?;
+    for (level, key) in keys.iter().enumerate() {
+        let prefix = if matches!(*key, "item" | "file") { "keyPrefix" } else { "namePrefix" };
+        let (text, is_prefix) = if level == separating {
+            orderly(u, &values)?
+        } else if u.ratio(1, 2)? {
+            permission.insert((*key).to_owned(), json!({ "all": true }));
+            continue;
+        } else {
+            disorderly(u, &values)?
+        };
+        let selector = if is_prefix { json!({ prefix: text }) } else { json!(text) };
+        permission.insert((*key).to_owned(), selector);
     }
     Ok(Value::Object(permission))
 }
 
-fn selector(u: &mut Unstructured<'_>, key: &str, values: &[String]) -> Result<Value> {
-    if u.ratio(1, 6)? {
-        return Ok(json!({ "all": true }));
+const DELIMITERS: [&str; 3] = [":", "/", "#"];
+
+/// As people write it.
+fn orderly(u: &mut Unstructured<'_>, values: &[String]) -> Result<(String, bool)> {
+    let before = u.choose(&["", "", "a", "a-", "-", "a:"])?;
+    let after = u.choose(&["", "", "-b", "-", "b", "-a", "--b"])?;
+    let mut text = format!("{before}{{{{tenant.id}}}}{after}");
+    let delimited = u.ratio(1, 2)?;
+    if delimited {
+        text.push_str(u.choose(&DELIMITERS)?);
+        if u.ratio(1, 2)? {
+            text.push_str(u.choose(values)?);
+        }
+        text.push_str(u.choose(&["", "a", "-b", ":"])?);
     }
+    Ok((text, delimited && u.ratio(1, 2)?))
+}
+
+fn disorderly(u: &mut Unstructured<'_>, values: &[String]) -> Result<(String, bool)> {
     let mut text = String::new();
-    for _ in 0..u.int_in_range(1..=5)? {
+    for _ in 0..u.int_in_range(1..=3)? {
         match u.int_in_range(0..=4)? {
             0 => text.push_str("{{tenant.id}}"),
             1 => text.push_str(u.choose(values)?),
-            2 => text.push_str(u.choose(&[":", "/", "|", "#"])?),
-            _ => text.push_str(u.choose(&["a", "b", "-", "-b", "a-", "ab", ".", "corp"])?),
+            2 => text.push_str(u.choose(&DELIMITERS)?),
+            _ => text.push_str(u.choose(&["a", "b", "-", "-b", "a-"])?),
         }
     }
-    if u.ratio(1, 3)? {
-        let prefix = if matches!(key, "item" | "file") { "keyPrefix" } else { "namePrefix" };
-        return Ok(json!({ prefix: text }));
-    }
-    Ok(json!(text))
+    Ok((text, u.ratio(1, 3)?))
 }

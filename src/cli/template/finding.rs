@@ -2,6 +2,7 @@
 
 use crate::cli::template::files::TemplateFile;
 use crate::domain::template;
+use crate::domain::template::proof::Unproved;
 use crate::domain::template::{TemplateError, TemplateErrors};
 use serde::Serialize;
 use std::fmt;
@@ -74,6 +75,11 @@ impl Finding {
             message,
         }
     }
+}
+
+/// The code of a boundary that is not proved.
+pub(super) fn unproved_code(unproved: &Unproved) -> &'static str {
+    if matches!(unproved, Unproved::Meeting(_)) { "meeting" } else { "undecided" }
 }
 
 /// One a line.

@@ -1,12 +1,12 @@
 //! `rolemint template lint`
 
 use crate::cli::template::files::{self, TemplateFile};
-use crate::cli::template::finding::{Finding, Severity, lines};
+use crate::cli::template::finding::{Finding, Severity, lines, unproved_code};
 use crate::cli::template::{Beside, FormatArgument, Verdict};
 use crate::domain::permission::Vocabulary;
 use crate::domain::template;
 use crate::domain::template::RoleTemplate;
-use crate::domain::template::proof::{Proof, Side, Subjected, Unproved, prove};
+use crate::domain::template::proof::{Proof, Side, Subjected, prove};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -97,11 +97,7 @@ fn prove_all(
         .collect();
     prove(&subjected, v).map_err(|unproved| {
         let message = unproved.to_string();
-        let (code, side) = match &unproved {
-            Unproved::Meeting(meeting) => ("meeting", meeting.sides.first()),
-            Unproved::Undecided(undecided) => ("undecided", undecided.sides.first()),
-            Unproved::TooManyForms { .. } => ("undecided", None),
-        };
+        let (code, side) = (unproved_code(&unproved), unproved.sides().first());
         let at = |side: &Side| {
             let file = apart.iter().find(|(name, ..)| *name == side.template);
             file.map(|(_, file, _)| Finding::at(file, &side.at, code, message.clone()))

@@ -2,7 +2,7 @@
 
 use crate::cli::ConfigArgument;
 use crate::cli::template::files::{self, TemplateFile};
-use crate::cli::template::finding::{Finding, lines};
+use crate::cli::template::finding::{Finding, lines, unproved_code};
 use crate::cli::template::installation::{AuthorArguments, Installation, Refusal};
 use crate::cli::template::{FormatArgument, Verdict};
 use crate::domain::template::TemplateErrors;
@@ -182,11 +182,7 @@ fn findings(file: &TemplateFile, review: &Review, files: &[TemplateFile]) -> Vec
 
 /// Where the boundary is not proved: once, although each that has a part in it is refused for it.
 fn meeting(file: &TemplateFile, unproved: &Unproved, files: &[TemplateFile]) -> Option<Finding> {
-    let (code, sides) = match unproved {
-        Unproved::Meeting(meeting) => ("meeting", &meeting.sides[..]),
-        Unproved::Undecided(undecided) => ("undecided", &undecided.sides[..]),
-        Unproved::TooManyForms { .. } => ("undecided", &[][..]),
-    };
+    let sides = unproved.sides();
     let side_of = |file: &TemplateFile| {
         let name = file.name.to_string();
         sides.iter().find(|side| side.template == name)
@@ -196,7 +192,7 @@ fn meeting(file: &TemplateFile, unproved: &Unproved, files: &[TemplateFile]) -> 
         return None;
     }
     let at = side_of(file).map_or("$", |side| &side.at);
-    Some(Finding::at(file, at, code, unproved.to_string()))
+    Some(Finding::at(file, at, unproved_code(unproved), unproved.to_string()))
 }
 
 fn text(outcome: &Outcome) -> String {
