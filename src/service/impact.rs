@@ -15,6 +15,7 @@ use crate::service::{Service, Unavailable};
 use serde::Serialize;
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Events that wait for whoever reads them. Progress is left out where there is no room for it.
@@ -81,6 +82,11 @@ impl ImpactRun {
     /// None: it has said how it ended.
     pub async fn next(&mut self) -> Option<ImpactEvent> {
         self.events.recv().await
+    }
+
+    /// The same, for whoever is polled.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<ImpactEvent>> {
+        self.events.poll_recv(cx)
     }
 }
 

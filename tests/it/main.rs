@@ -16,6 +16,7 @@ mod callback;
 mod evaluation;
 mod exchange;
 mod harness;
+mod impact;
 mod introspection;
 mod metadata;
 mod migrations;

@@ -5,6 +5,7 @@ mod answer;
 mod candidate;
 pub(super) mod drafts;
 pub(super) mod evaluation;
+pub(super) mod impact;
 mod json;
 mod page;
 mod pointer;

@@ -33,6 +33,7 @@ pub(super) enum Kind {
     PreconditionFailed,
     Refused,
     PreconditionRequired,
+    Busy,
     Unavailable,
 }
 
@@ -55,6 +56,7 @@ impl Kind {
             Self::PreconditionFailed => "precondition-failed",
             Self::Refused => "refused",
             Self::PreconditionRequired => "precondition-required",
+            Self::Busy => "busy",
             Self::Unavailable => "unavailable",
         }
     }
@@ -76,6 +78,7 @@ impl Kind {
             Self::PreconditionFailed => "Somebody was faster",
             Self::Refused => "The template is refused",
             Self::PreconditionRequired => "Say what you have seen",
+            Self::Busy => "One at a time",
             Self::Unavailable => "Try again later",
         }
     }
@@ -96,6 +99,7 @@ impl Kind {
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::Refused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
+            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -254,7 +258,7 @@ impl ResponseError for Problem {
         for challenge in self.challenges() {
             response.append_header((header::WWW_AUTHENTICATE, challenge));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.insert_header((header::RETRY_AFTER, "1"));
         }
         response.json(Shown {
