@@ -53,8 +53,11 @@ async fn what_is_changed_says_what_was_seen(world: Administered) {
     }
     // There is one.
     publish(&root, BASE, Seen::Nothing, &wider).await.expect_problem(412, "precondition-failed");
-    // Both at once.
+    // Twice, and both at once.
     let browser = world.browser();
+    let request = root.request(&browser, Method::PUT, &draft).header("if-match", "\"1\"");
+    let request = request.header("if-match", "\"1\"").header("content-type", "application/json");
+    browser.send(request.body(drafted.clone())).await.expect_problem(400, "invalid-request");
     let request = root.request(&browser, Method::PUT, &draft).header("if-match", "\"1\"");
     let request = request.header("if-none-match", "*").header("content-type", "application/json");
     browser.send(request.body(drafted)).await.expect_problem(400, "invalid-request");
