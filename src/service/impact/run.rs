@@ -18,7 +18,7 @@ use tokio::sync::mpsc::Sender;
 /// People that are read at once.
 const PAGE: u32 = 256;
 /// For so many times as long as a portion took, nothing is done after it.
-const REST: u32 = 3;
+const REST: u32 = 4;
 /// Progress is told so often.
 const TOLD_EVERY: Duration = Duration::from_millis(200);
 
