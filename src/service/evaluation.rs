@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// Who asks.
 pub enum Evaluator {
-    /// A confidential client, about the tokens that it may introspect.
+    /// A client that has shown its secret, about the tokens that it may introspect.
     Client(AuthenticatedClient),
     /// The holder of a live token, about that token.
     Holder { token: String, claims: Arc<AccessClaims> },
@@ -26,8 +26,6 @@ pub enum Evaluator {
 
 #[derive(Debug, thiserror::Error)]
 pub enum NotEvaluated {
-    #[error("a public client may not ask")]
-    PublicClient,
     #[error("the access token that authenticates is not good")]
     InvalidToken,
     #[error("a token asks about another one")]
@@ -78,13 +76,6 @@ pub enum Decision {
 }
 
 impl Service {
-    pub fn evaluating_client(client: AuthenticatedClient) -> Result<Evaluator, NotEvaluated> {
-        if client.known().client.is_public() {
-            return Err(NotEvaluated::PublicClient);
-        }
-        Ok(Evaluator::Client(client))
-    }
-
     pub async fn evaluating_holder(&self, token: &str) -> Result<Evaluator, NotEvaluated> {
         let claims = self.0.live_claims(token, |_| true).await?;
         let claims = claims.ok_or(NotEvaluated::InvalidToken)?;

@@ -161,6 +161,12 @@ async fn nobody_is_shown_to_another_tenant(world: Administered) {
     assert_eq!((&answers[0], &answers[2]), (&answers[1], &answers[3]));
     // Of everybody, for whoever administers all.
     let all = format!("{BASE}/preview");
+    // Of a provider that is suspended, or that has no people of this tenant, nobody could sign in.
+    for provider in ["asleep", "corp"] {
+        let person = json!({ "tenant": "island", "provider": provider, "claims": {} });
+        let answer = root.post(&all, &body(person)).await.expect_problem(400, "invalid-request");
+        assert_eq!(answer.pointers(), ["/person/provider"], "{provider}");
+    }
     root.post(&all, &body(json!({ "subject": gil }))).await.expect(200);
 }
 

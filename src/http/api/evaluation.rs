@@ -223,7 +223,7 @@ async fn authenticate(service: &Service, request: &HttpRequest) -> Result<Evalua
     };
     let (id, secret) = basic(request).map_err(|_| nobody())?.ok_or_else(nobody)?;
     let client = service.authenticate_client(&Credentials { id, secret: Some(secret) }).await?;
-    Ok(Service::evaluating_client(client)?)
+    Ok(Evaluator::Client(client))
 }
 
 fn complete<'a>(
@@ -326,10 +326,6 @@ fn lack(lack: &Lack) -> Value {
 impl From<NotEvaluated> for Problem {
     fn from(error: NotEvaluated) -> Self {
         match error {
-            NotEvaluated::PublicClient => Self::new(
-                Kind::InvalidClient,
-                "a public client cannot ask; send the token itself (Bearer)",
-            ),
             NotEvaluated::InvalidToken => {
                 Self::new(Kind::InvalidToken, "get a new access token and ask again")
             }

@@ -106,6 +106,20 @@ impl Deployment {
             id = "platform"
             name = "Platform"
 
+            [[tenants]]
+            id = "island"
+            name = "Nobody signs in there"
+
+            [[providers]]
+            id = "asleep"
+            kind = "oidc"
+            issuer = "https://asleep.example"
+            client_id = "rolemint"
+            status = "suspended"
+            keep_claims = ["roles"]
+            tenants = { by = "domain", table = { "island.example" = "island" } }
+            mappings = [{ claim = "/roles", contains = "data-entry", role = "data-entry" }]
+
             [[mappings]]
             claim = "/roles"
             contains = "platform-admin"
@@ -137,7 +151,7 @@ impl Deployment {
             cache = "news"
             topic = { namePrefix = "{{tenant.id}}-" }
         };
-        for kind in ["roles", "tenants"] {
+        for kind in ["roles", "tenants", "providers"] {
             let more = more[kind].as_array().unwrap().clone();
             self.0[kind].as_array_mut().unwrap().extend(more);
         }
