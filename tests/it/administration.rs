@@ -111,7 +111,7 @@ async fn try_all(desk: &Desk<'_>, template: &str, status: u16, kind: &str) {
         answer.expect_problem(status, kind);
         count += 1;
     }
-    assert_eq!(count, 13);
+    assert_eq!(count, 14);
 }
 
 async fn a_tenants_admin_reaches_her_own_tenant(world: Administered) {
@@ -201,7 +201,7 @@ async fn who_may_only_look_changes_nothing(world: Administered) {
         answer.expect_problem(403, "forbidden");
         count += 1;
     }
-    assert_eq!(count, 7);
+    assert_eq!(count, 8);
     otto.get(&format!("{GLOBEX}/versions")).await.expect_problem(404, "not-found");
 }
 
