@@ -27,6 +27,15 @@ on_embedded_stores!(
     a_narrowed_token_is_asked_about_as_it_is,
 );
 
+/// The embedded store is never away.
+mod what_cannot_be_known_is_no_decision {
+    #[test]
+    fn postgres_redis() {
+        let pair = crate::harness::Pair::PostgresRedis;
+        crate::harness::on(pair, super::what_cannot_be_known_is_no_decision);
+    }
+}
+
 const ONE: &str = "/v1/evaluation";
 const SEVERAL: &str = "/v1/evaluations";
 
@@ -409,4 +418,25 @@ async fn a_narrowed_token_is_asked_about_as_it_is(world: World) {
     assert_eq!(by["permission"]["item"], "acme:7");
     assert_eq!(by["from"][0]["permission"]["item"], json!({ "keyPrefix": "acme:" }));
     assert_eq!(answer_to("acme:8").await["decision"], false);
+}
+
+async fn what_cannot_be_known_is_no_decision(mut world: World) {
+    let token = world.sign_in("dana").await["access_token"].clone();
+    let asked = question(&token, "get", "acme:7");
+    let several = json!({ "evaluations": [asked.clone(), asked.clone()] });
+    world.stores().redis.as_mut().unwrap().kill();
+    let bearer = format!("Bearer {}", token.as_str().unwrap());
+    for authorization in [world.basic("backend"), bearer.clone()] {
+        for (path, body) in [(ONE, &asked), (SEVERAL, &several)] {
+            let answer = world.post_json(&authorization, path, body).await;
+            assert_eq!(answer.header("retry-after"), "1");
+            assert!(!answer.body.contains("decision"), "{}", answer.body);
+            answer.expect_problem(503, "unavailable");
+        }
+    }
+    let browser = world.browser();
+    let request = browser.request(Method::GET, "/api/v1/tenants/acme/roles");
+    let request = request.header(AUTHORIZATION, bearer);
+    browser.send(request).await.expect_problem(503, "unavailable");
+    world.stores().redis.as_mut().unwrap().start_again();
 }

@@ -242,3 +242,27 @@ impl<'de> Visitor<'de> for Strict {
         Ok(Value::Object(object))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pointer_leads_to_a_line_and_a_column() {
+        let source = "{\n  \"a/b\": [1,\n \"é\", {\"~\": 2}],\n  \"1\": {}\n}";
+        let places = [
+            ("", (1, 1)),
+            ("/a~1b", (2, 10)),
+            ("/a~1b/1", (3, 2)),
+            ("/a~1b/2/~0", (3, 13)),
+            ("/1", (4, 8)),
+            // What is not there is looked for where it should be.
+            ("/a~1b/7/x", (2, 10)),
+            ("/missing", (1, 1)),
+        ];
+        for (pointer, expected) in places {
+            assert_eq!(place(source, pointer), Some(expected), "{pointer}");
+        }
+        assert_eq!(place("{", ""), None);
+    }
+}
