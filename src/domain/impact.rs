@@ -13,7 +13,7 @@ use crate::domain::permission::{PermissionSet, Vocabulary};
 use crate::domain::scope::ScopeSet;
 use serde::Serialize;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Tenants in which somebody is affected and that are counted one by one; those beyond are in the totals only.
 const MAX_TENANTS: usize = 100_000;
@@ -196,10 +196,10 @@ pub struct Impact {
     sessions: Counts,
     subjects: Counts,
     not_concerned: u64,
-    tenants: BTreeMap<TenantId, [Counts; 2]>,
+    tenants: HashMap<TenantId, [Counts; 2]>,
     /// The worst so far; of one tenant not more than a few.
     cases: BTreeMap<Rank, Case>,
-    of_tenant: BTreeMap<TenantId, BTreeSet<Rank>>,
+    of_tenant: HashMap<TenantId, BTreeSet<Rank>>,
     /// How many cases there were.
     number: u64,
 }
@@ -215,9 +215,11 @@ impl Impact {
     pub fn add(&mut self, who: Affected, effect: Effect) {
         let is_session = who.session.is_some();
         if is_session { &mut self.sessions } else { &mut self.subjects }.count(&effect);
-        // Tenants that nothing happens to take up no memory, unless something happens to them later.
-        let known = self.tenants.contains_key(&who.tenant);
-        if known || (effect != Effect::Unchanged && self.tenants.len() < MAX_TENANTS) {
+        let known = self.tenants.get_mut(&who.tenant);
+        if let Some([sessions, subjects]) = known {
+            if is_session { sessions } else { subjects }.count(&effect);
+        } else if effect != Effect::Unchanged && self.tenants.len() < MAX_TENANTS {
+            // Tenants that nothing happens to take up no memory, unless something happens to them later.
             let [sessions, subjects] = self.tenants.entry(who.tenant.clone()).or_default();
             if is_session { sessions } else { subjects }.count(&effect);
         }
@@ -284,8 +286,11 @@ impl Impact {
         };
         let tenants_affected = tenants.len();
         let mut tenants: Vec<_> = tenants.into_iter().collect();
-        // By name where they are equal: the sort is stable.
-        tenants.sort_by_key(|(_, [sessions, subjects])| Reverse(sessions.order(subjects)));
+        // By name where they are equal.
+        tenants.sort_unstable_by(|(name, counts), (other, others)| {
+            let order = |[sessions, subjects]: &[Counts; 2]| sessions.order(subjects);
+            order(others).cmp(&order(counts)).then_with(|| name.cmp(other))
+        });
         tenants.truncate(REPORTED_TENANTS);
         let tenants = tenants.into_iter().map(|(tenant, [sessions, subjects])| TenantImpact {
             cases: worst_of(&tenant),
