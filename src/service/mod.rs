@@ -79,6 +79,7 @@ struct Shared {
     jwks: String,
     code_replays: tokio::sync::Mutex<()>,
     impact: impact::Places,
+    reviews: templates::Turns,
 }
 
 /// Something that this server depends on is away. Nothing was granted and nothing acknowledged.
@@ -129,6 +130,7 @@ impl Service {
             jwks,
             code_replays: tokio::sync::Mutex::new(()),
             impact: impact::Places::default(),
+            reviews: templates::Turns::default(),
         };
         Ok(Self(Arc::new(Inner { tokens: parts.tokens, shared: Arc::new(shared) })))
     }

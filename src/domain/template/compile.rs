@@ -70,6 +70,9 @@ const RESERVED_CLAIMS: [&str; 27] = [
     "active",
 ];
 
+/// So many mistakes are told at once.
+const MAX_ERRORS: usize = 100;
+
 struct Compiler<'a> {
     source: &'a str,
     vocabulary: &'a Vocabulary,
@@ -97,8 +100,15 @@ impl RoleTemplate {
 }
 
 impl Compiler<'_> {
+    /// To find a place takes a look at all that stands before it, so there are not as many as one likes.
     fn fail(&mut self, at: &Path, message: impl Into<String>) {
-        self.errors.push(at.error(self.source, message.into()));
+        if self.errors.len() < MAX_ERRORS {
+            self.errors.push(at.error(self.source, message.into()));
+        } else if self.errors.len() == MAX_ERRORS {
+            let message = "there are more mistakes: mend the others first".to_owned();
+            let path = Path::default().to_string();
+            self.errors.push(TemplateError { path, line: None, column: None, message });
+        }
     }
     /// The value, or a mistake at this place.
     fn take<T>(&mut self, at: &Path, result: Result<T, impl Into<String>>) -> Option<T> {

@@ -874,6 +874,14 @@ fn mistakes_are_told_to_programs_too() {
 }
 
 /// What is said of a template that is an example of something.
+#[test]
+fn a_hundred_mistakes_are_told_and_that_there_are_more() {
+    let keys: Map<String, Value> = (0..150).map(|n| (format!("k{n}"), Value::Null)).collect();
+    let errors = compile(&Value::Object(keys).to_string()).unwrap_err().0;
+    assert_eq!(errors.len(), 101);
+    assert_eq!(errors[100].to_string(), "$: there are more mistakes: mend the others first");
+}
+
 fn told(source: &str, kind: &str) -> String {
     let v = vocabulary();
     if kind == "json refused" {

@@ -51,6 +51,7 @@ impl Service {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<HistoryEntry>, NotDone> {
+        let _turn = self.0.reviews.take().await?;
         templates::history(&self.0.database, name, before, limit).await
     }
 
@@ -59,6 +60,7 @@ impl Service {
         from: &TemplateVersion,
         to: &TemplateVersion,
     ) -> Result<TemplateDiff, NotDone> {
+        let _turn = self.0.reviews.take().await?;
         templates::diff(&self.0.database, from, to).await
     }
 
@@ -92,11 +94,13 @@ impl Service {
         name: &TemplateName,
         source: &str,
     ) -> Result<Review, NotDone> {
+        let _turn = self.0.reviews.take().await?;
         templates::review(&self.0.database, name, source).await
     }
 
     pub async fn publish_template(&self, publication: &Publication) -> Result<Published, NotDone> {
         let (database, now) = (&self.0.database, self.0.clock.now());
+        let _turn = self.0.reviews.take().await?;
         let published = templates::publish(database, publication, now).await?;
         self.0.know_at_once().await;
         Ok(published)
@@ -111,12 +115,14 @@ impl Service {
     ) -> Result<Published, NotDone> {
         let (database, now) = (&self.0.database, self.0.clock.now());
         let confirmed = widening_confirmed;
+        let _turn = self.0.reviews.take().await?;
         let published = templates::rollback(database, to, expected, confirmed, author, now).await?;
         self.0.know_at_once().await;
         Ok(published)
     }
 
     pub async fn withdraw_override(&self, withdrawal: &Withdrawal) -> Result<(), NotDone> {
+        let _turn = self.0.reviews.take().await?;
         templates::withdraw(&self.0.database, withdrawal, self.0.clock.now()).await?;
         self.0.know_at_once().await;
         Ok(())

@@ -9,6 +9,7 @@ mod gate;
 mod publish;
 mod read;
 mod recall;
+mod turn;
 
 pub use self::draft::{delete_draft, find_draft, save_draft};
 pub use self::gate::{review, review_all};
@@ -21,6 +22,7 @@ pub use self::read::{
     list_overrides, list_roles, show, show_role,
 };
 pub use self::recall::{Recall, Recalled, recall};
+pub(in crate::service) use self::turn::Turns;
 
 use crate::database::log::{self, Change, ChangeKind};
 use crate::database::{self, DatabaseError, DbConnection};
@@ -78,7 +80,7 @@ pub enum NotDone {
     #[error("a template is larger than {} KiB", MAX_SOURCE / 1024)]
     TooLarge,
     /// To be tried again.
-    #[error("others kept publishing at the same time")]
+    #[error("others are publishing and reviewing at the same time: try again")]
     Busy,
     #[error(transparent)]
     Database(#[from] DatabaseError),

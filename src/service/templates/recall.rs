@@ -60,7 +60,8 @@ pub async fn recall(
                 let revocation = NewRevocation {
                     target,
                     tenant: version.name.tenant.clone(),
-                    expires_at: now + TimeDelta::seconds(i64::from(lives)),
+                    // A node that is behind may go on making it for as long.
+                    expires_at: now + TimeDelta::seconds(i64::from(lives)) + margin,
                     reason: format!("template version {version} was recalled: {}", author.reason),
                 };
                 Some(log::append_revocation(c, &revocation, now)?.position)

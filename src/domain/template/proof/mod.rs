@@ -50,9 +50,10 @@
 //! values in one block could take for ever, so the steps are counted, and what is not decided
 //! within them is refused. No example is given that has not been checked by matching it.
 //!
-//! Permissions that differ only in names of values are one form. The cost grows with the forms, not
-//! with templates or tenants: overrides of the same form are first asked about as if they were for
-//! all, and one by one only if those could meet.
+//! Permissions that differ only in names of values are one form. Forms that begin alike, up to the delimiter
+//! after the tenant, are first asked about as one: as a rule nothing more needs to be known, so the cost
+//! grows with the beginnings that there are, not with templates or tenants. Overrides of the same form
+//! are first asked about as if they were for all, and one by one only if those could meet.
 //!
 //! Types of kind `Shared` are left out: all tenants see the same there, and a template that a tenant
 //! can have holds only the safe actions. So are templates that may cross tenants: they are not given.
@@ -87,8 +88,10 @@ use crate::domain::template::render::RoleTemplate;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Each is compared with each.
+/// Of beginnings, each of which is compared with each.
 const MAX_FORMS: usize = 4096;
+/// Of forms of one beginning, and of two that could meet, each is compared with each.
+const MAX_PAIRS: usize = 16 << 20;
 /// A step is a character compared or a length tried: a few seconds in all.
 const MAX_STEPS: u64 = 1 << 28;
 /// For a suggestion, which is left out if it takes longer.
@@ -130,21 +133,21 @@ fn prove_within(
         templates.iter().enumerate().flat_map(Written::all_of).collect();
     let types = group(&written, v);
     let forms = types.values().map(BTreeMap::len).sum();
-    if forms > MAX_FORMS {
-        return Err(Unproved::TooManyForms { forms, most: MAX_FORMS });
+    let types: Vec<_> = types.values().map(gather_by_beginning).collect();
+    let beginnings = types.iter().map(BTreeMap::len).sum();
+    if beginnings > MAX_FORMS {
+        return Err(Unproved::TooManyForms { forms: beginnings, most: MAX_FORMS });
     }
     let lengths = lengths();
-    let mut prover = Prover { lengths: &lengths, budget: Budget(steps) };
-    let mut pairs = 0;
-    for forms in types.values() {
-        for (index, (left, holders)) in forms.iter().enumerate() {
-            for (right, others) in forms.iter().skip(index) {
-                pairs += 1;
-                prover.keep_apart([left, right], [holders, others])?;
+    let mut prover = Prover { lengths: &lengths, budget: Budget(steps), pairs: 0 };
+    for beginnings in &types {
+        for (index, (left, ours)) in beginnings.iter().enumerate() {
+            for (right, theirs) in beginnings.iter().skip(index) {
+                prover.keep_beginnings_apart([left, right], [ours, theirs])?;
             }
         }
     }
-    Ok(Proof { templates: templates.len(), forms, pairs })
+    Ok(Proof { templates: templates.len(), forms, pairs: prover.pairs })
 }
 
 /// A permission in its template.
@@ -197,6 +200,11 @@ impl<'a> Holders<'a> {
             (holders @ Self::Some(_), None) => *holders = Self::Everyone(written),
         }
     }
+    /// Whether nobody but one and the same tenant holds both.
+    fn are_one_tenants(&self, others: &Self) -> bool {
+        let (Self::Some(ours), Self::Some(theirs)) = (self, others) else { return false };
+        ours.len() == 1 && theirs.len() == 1 && ours.keys().eq(theirs.keys())
+    }
     /// Each with its tenant, where only that one holds it.
     fn each(&self) -> Vec<(Option<&'a TenantId>, &'a Written<'a>)> {
         match self {
@@ -221,6 +229,28 @@ fn group<'a>(written: &'a [Written<'a>], v: &Vocabulary) -> BTreeMap<&'a str, Fo
     types
 }
 
+/// Forms of one beginning, with whoever holds them.
+type Alike<'a> = Vec<(&'a [Shape], &'a Holders<'a>)>;
+
+/// As many different literals may stand after the tenant as there are permissions: what keeps tenants apart
+/// is in the beginning, of which there are few.
+fn gather_by_beginning<'a>(forms: &'a Forms<'a>) -> BTreeMap<Vec<Shape>, Alike<'a>> {
+    let mut gathered: BTreeMap<Vec<Shape>, Alike<'_>> = BTreeMap::new();
+    for (form, holders) in forms {
+        gathered.entry(beginning(form)).or_default().push((form, holders));
+    }
+    gathered
+}
+
+/// A form that matches all that this one matches, and perhaps more: it ends, as a prefix, with the first
+/// block that holds the tenant and no value, if a delimiter follows; what is below counts for nothing. A
+/// form without such a block is its own beginning.
+fn beginning(form: &[Shape]) -> Vec<Shape> {
+    let cut = form.iter().enumerate().find_map(|(level, shape)| Some((level, shape.beginning()?)));
+    let Some((level, shape)) = cut else { return form.to_vec() };
+    form.iter().take(level).cloned().chain([shape]).collect()
+}
+
 /// The lengths of two tenant ids, those of `acme` and `acme-corp` and the like first.
 fn lengths() -> Vec<[usize; 2]> {
     let ids = 1..=MAX_TENANT;
@@ -236,6 +266,8 @@ fn lengths() -> Vec<[usize; 2]> {
 struct Prover<'a> {
     lengths: &'a [[usize; 2]],
     budget: Budget,
+    /// How many were compared.
+    pairs: usize,
 }
 
 impl Prover<'_> {
@@ -251,11 +283,38 @@ impl Prover<'_> {
         }
     }
 
+    /// Where the beginnings cannot meet, no two forms of them can.
+    fn keep_beginnings_apart(
+        &mut self,
+        beginnings: [&[Shape]; 2],
+        [ours, theirs]: [&Alike<'_>; 2],
+    ) -> Result<(), Unproved> {
+        self.pairs = self.pairs.saturating_add(1);
+        if let Ok(None) = self.meet(beginnings, [None, None]) {
+            return Ok(());
+        }
+        let same = std::ptr::eq(ours, theirs);
+        for (index, (left, holders)) in ours.iter().enumerate() {
+            for (right, others) in theirs.iter().skip(if same { index } else { 0 }) {
+                self.pairs = self.pairs.saturating_add(1);
+                if self.pairs > MAX_PAIRS {
+                    let forms = ours.len().saturating_add(theirs.len());
+                    return Err(Unproved::TooManyForms { forms, most: MAX_FORMS });
+                }
+                self.keep_apart([left, right], [holders, others])?;
+            }
+        }
+        Ok(())
+    }
+
     fn keep_apart(
         &mut self,
         forms: [&[Shape]; 2],
         [holders, others]: [&Holders<'_>; 2],
     ) -> Result<(), Unproved> {
+        if holders.are_one_tenants(others) {
+            return Ok(());
+        }
         // Asked of all tenants first: as a rule this settles overrides, however many hold the form.
         if let Ok(None) = self.meet(forms, [None, None]) {
             return Ok(());
@@ -348,7 +407,7 @@ fn fix(
     level: usize,
     lengths: &[[usize; 2]],
 ) -> Option<String> {
-    let mut prover = Prover { lengths, budget: Budget(FIX_STEPS) };
+    let mut prover = Prover { lengths, budget: Budget(FIX_STEPS), pairs: 0 };
     let mut apart = |left: &[Shape], right: &[Shape]| {
         matches!(prover.meet([left, right], [None, None]), Ok(None))
     };

@@ -58,6 +58,21 @@ impl From<&Sketch> for Shape {
     }
 }
 
+impl Shape {
+    /// As a prefix, up to the delimiter after the first block that holds the tenant and no value.
+    pub(super) fn beginning(&self) -> Option<Self> {
+        let Self::Text(text) = self else { return None };
+        let separates =
+            |block: &Block| block.contains(&Atom::Tenant) && !block.contains(&Atom::Value);
+        let closed = text.blocks.iter().take(text.delimiters.len());
+        let end = closed.into_iter().position(separates)?;
+        let mut blocks: Vec<Block> = text.blocks.iter().take(end + 1).cloned().collect();
+        blocks.push(Block::new());
+        let delimiters = text.delimiters.iter().take(end + 1).copied().collect();
+        Some(Self::Text(Text { prefix: true, blocks, delimiters }))
+    }
+}
+
 fn push_literal(block: &mut Block, text: &str) {
     if !text.is_empty() {
         block.push(Atom::Literal(text.as_bytes().into()));

@@ -261,3 +261,24 @@ fn names_of_values_make_no_new_form() {
     let proof = pair(one, other).unwrap();
     assert_eq!((proof.forms, proof.pairs), (1, 1));
 }
+
+#[test]
+fn what_begins_alike_is_compared_as_one() {
+    let own = |tenant: usize| {
+        permissions(&[item(&json!("c"), &prefix(&format!("{{{{tenant.id}}}}:{tenant}:")))])
+    };
+    let ids: Vec<String> = (0..MAX_FORMS + 900).map(|number| format!("t{number}")).collect();
+    let base = permissions(&[item(&json!("c"), &prefix("{{tenant.id}}:"))]);
+    let all: Vec<Given<'_>> = ids
+        .iter()
+        .enumerate()
+        .map(|(number, id)| ("own@1", Some(id.as_str()), own(number)))
+        .chain([("base@1", None, base)])
+        .collect();
+    let proof = proved_within(&all, &vocabulary(), MAX_STEPS).unwrap();
+    assert_eq!((proof.forms, proof.pairs), (MAX_FORMS + 901, 1));
+    // Where the beginnings could meet, the forms themselves are looked at.
+    let exact = |text: &str| item(&json!("c"), &json!(text));
+    assert!(items(&json!("{{tenant.id}}:a"), &json!("x{{tenant.id}}:b")).is_ok());
+    assert_eq!(tenants_of(pair(exact("{{tenant.id}}:a"), exact("x{{tenant.id}}:a"))).len(), 2);
+}
