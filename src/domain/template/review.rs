@@ -56,8 +56,8 @@ pub struct Review {
     pub cases: Vec<CaseOutcome>,
     /// What became of values that mean harm.
     pub hostile: HostileReport,
-    /// That no two tenants can meet, with all other published templates; None: see `unproved`, or it is
-    /// refused anyway, or may cross tenants, or whoever asks may not know what others have.
+    /// That no two tenants can meet, with all other published templates; None: see `unproved`, or it may
+    /// cross tenants, or whoever asks may not know what others have.
     pub proof: Option<Proof>,
     pub unproved: Option<Unproved>,
     /// What is above the ceiling.
@@ -76,11 +76,8 @@ pub fn review(
     around: &Surroundings<'_>,
 ) -> Review {
     let mut review = examine(candidate, around);
-    // The proof takes longest, and what is refused anyway is not worth it.
     if let Some(template) = &review.template
         && !candidate.crosses_tenants
-        && review.errors.is_empty()
-        && review.excess.is_empty()
     {
         let name = candidate.name.to_string();
         let own = Subjected { name: &name, tenant: candidate.name.tenant.as_ref(), template };
