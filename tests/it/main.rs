@@ -13,6 +13,7 @@ mod authorize;
 mod binary;
 mod browser;
 mod callback;
+mod conformance;
 mod evaluation;
 mod exchange;
 mod harness;
