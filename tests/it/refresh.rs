@@ -7,6 +7,7 @@ use rolemint::domain::audit::EventKind;
 use serde_json::{Value, json};
 
 use crate::harness::flow::{API, PORTAL_URI, REDIRECT_URI, REPORTS, Request, claims, session_of};
+use crate::harness::nodes::Nodes;
 use crate::harness::world::World;
 use crate::harness::{on_both_stores, on_embedded_stores, soon};
 
@@ -20,6 +21,7 @@ on_both_stores!(
     a_session_ends_when_it_is_idle,
     a_session_ends_at_last,
     many_tabs_get_one_successor,
+    every_node_repeats_what_one_of_them_answered,
 );
 on_embedded_stores!(
     a_refresh_narrows_the_scope_for_one_token,
@@ -424,4 +426,26 @@ async fn futures(world: &World, token: &Value, count: usize) -> Vec<Value> {
         under_way.spawn(async move { sender.send(request).await.expect(200).json() });
     }
     under_way.join_all().await
+}
+
+/// By whichever clock, and also where the one is gone.
+async fn every_node_repeats_what_one_of_them_answered(mut nodes: Nodes) {
+    let mut token = nodes.world.sign_in("dana").await["refresh_token"].clone();
+    for from in 0..nodes.count() {
+        let successor = nodes.refresh(from, "web", &token).await.expect(200).json();
+        for other in 0..nodes.count() {
+            let again = nodes.refresh(other, "web", &token).await.expect(200).json();
+            assert_eq!(again["refresh_token"], successor["refresh_token"], "{from}, {other}");
+        }
+        token = successor["refresh_token"].clone();
+        nodes.advance(TimeDelta::minutes(1));
+    }
+    if nodes.count() > 1 {
+        let successor = nodes.refresh(1, "web", &token).await.expect(200).json();
+        nodes.stop(1).await;
+        for other in [0, 2] {
+            let again = nodes.refresh(other, "web", &token).await.expect(200).json();
+            assert_eq!(again["refresh_token"], successor["refresh_token"], "{other}");
+        }
+    }
 }

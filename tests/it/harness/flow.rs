@@ -227,7 +227,17 @@ impl World {
 
     /// A form of this client's, authenticated as it is declared.
     pub(crate) async fn post_as(&self, client: &str, path: &str, form: &Pairs<'_>) -> Answer {
-        let browser = self.browser();
+        self.post_at(&self.browser(), client, path, form).await
+    }
+
+    /// As [`World::post_as`], to the server that the browser is at.
+    pub(crate) async fn post_at(
+        &self,
+        browser: &Browser,
+        client: &str,
+        path: &str,
+        form: &Pairs<'_>,
+    ) -> Answer {
         let declared = self.deployment.clone().client(client).clone();
         if !declared.contains_key("client_secret") {
             return browser.post(path, &[&[("client_id", client)], form].concat()).await;

@@ -13,10 +13,12 @@ use url::{Url, form_urlencoded};
 
 use super::secrets;
 
-/// A client that follows no redirect and uses no proxy.
+/// A client that follows no redirect, uses no proxy, and takes a connection for each request: one that is
+/// kept may be closed by the server in the moment in which it is used again.
 pub(crate) fn client() -> reqwest::Client {
     let limit = Duration::from_secs(30);
-    reqwest::Client::builder().redirect(Policy::none()).no_proxy().timeout(limit).build().unwrap()
+    let client = reqwest::Client::builder().redirect(Policy::none()).no_proxy();
+    client.pool_max_idle_per_host(0).timeout(limit).build().unwrap()
 }
 
 /// One person's browser, or one program: who has the cookies.

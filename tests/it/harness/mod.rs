@@ -1,7 +1,9 @@
-//! What the tests share: real servers, real clients, and two ways to run Rolemint.
+//! What the tests share: real servers, real clients, and three ways to run Rolemint.
 //!
 //! [`binary::Binary`] is the executable as a process (killed, restarted, with the machine's clock),
-//! and a test over both pairs of stores is an `async fn` that takes one, named in [`on_both_stores!`].
+//! [`world::World`] is a server in this process with a clock that the test moves, [`nodes::Nodes`] is
+//! several of them on the same stores, and a test over both pairs of stores is an `async fn` that
+//! takes one, named in [`on_both_stores!`].
 
 pub(crate) mod api;
 pub(crate) mod binary;
@@ -11,6 +13,7 @@ pub(crate) mod http;
 pub(crate) mod logs;
 pub(crate) mod needs;
 pub(crate) mod node;
+pub(crate) mod nodes;
 pub(crate) mod process;
 pub(crate) mod secrets;
 pub(crate) mod servers;
@@ -81,12 +84,22 @@ pub(crate) fn on<T: SetUp>(pair: Pair, test: impl AsyncFnOnce(T)) {
     }
 }
 
+/// How often a test does what it repeats. Its long form is this variable set to a bigger number, and may
+/// take an hour.
+pub(crate) fn rounds(variable: &str, usual: u64) -> u64 {
+    assert!(variable.starts_with(LONG), "{variable}");
+    std::env::var(variable).map_or(usual, |rounds| rounds.parse().unwrap())
+}
+
+const LONG: &str = "ROLEMINT_LONG_";
+
 /// Runs an asynchronous test, for at most three minutes.
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let limit = Duration::from_secs(180);
-    runtime.block_on(async { tokio::time::timeout(limit, test).await.expect("done in 3 minutes") })
+    let long = std::env::vars_os().any(|(name, _)| name.to_string_lossy().starts_with(LONG));
+    let limit = Duration::from_secs(if long { 3600 } else { 180 });
+    runtime.block_on(async { tokio::time::timeout(limit, test).await.expect("done in time") })
 }
 
 /// What comes of asking again and again. How soon is measured elsewhere: here a busy machine may take its time.

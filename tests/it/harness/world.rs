@@ -9,6 +9,7 @@ use rolemint::config::Config;
 use rolemint::database::{Database, Location};
 #[cfg(feature = "postgres")]
 use rolemint::domain::secret::Secret;
+use toml::Table;
 
 use super::binary::Binary;
 use super::deployment::Deployment;
@@ -64,10 +65,7 @@ impl World {
     }
 
     async fn run(&self, listener: Option<TcpListener>) -> Running {
-        let configuration = self.binary.configure();
-        let config = Config::load(Some(&configuration), std::iter::empty()).unwrap();
-        let options = Options { clock: self.clock.clone(), extra_routes: None, listener };
-        app::start(config, options).await.unwrap()
+        run(&self.binary.configure(), self.clock.clone(), listener).await
     }
 
     /// A second server on the same stores, to be stopped by the caller; and a way to it.
@@ -111,6 +109,11 @@ impl World {
         self.binary.folder()
     }
 
+    /// `rolemint.toml`, as the server has read it.
+    pub(crate) fn configuration(&self) -> &Table {
+        &self.binary.configuration
+    }
+
     /// The database, beside the server.
     pub(crate) async fn database(&self) -> Database {
         open(&self.binary.stores.database_url).await
@@ -119,6 +122,12 @@ impl World {
     pub(crate) fn stores(&mut self) -> &mut Stores {
         &mut self.binary.stores
     }
+}
+
+/// A server in this process; without a listener it binds the configured address.
+pub(super) async fn run(path: &Path, clock: Clock, listener: Option<TcpListener>) -> Running {
+    let config = Config::load(Some(path), std::iter::empty()).unwrap();
+    app::start(config, Options { clock, extra_routes: None, listener }).await.unwrap()
 }
 
 /// A database of the tests, by its URL.
