@@ -11,6 +11,7 @@ pub mod keys;
 pub mod log;
 pub mod providers;
 pub mod roles;
+pub mod sessions;
 pub mod subjects;
 pub mod templates;
 pub mod tenants;

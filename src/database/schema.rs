@@ -52,6 +52,19 @@ diesel::table! {
     }
 }
 diesel::table! {
+    sessions (session_id) {
+        session_id -> Text,
+        subject_id -> Text,
+        tenant_id -> Text,
+        client_id -> Text,
+        provider_id -> Text,
+        upstream_session -> Nullable<Text>,
+        begun_at -> BigInt,
+        begun -> BigInt,
+        ends_at -> BigInt,
+    }
+}
+diesel::table! {
     ended_sessions (session_id) {
         session_id -> Text,
         subject_id -> Text,

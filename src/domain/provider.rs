@@ -224,6 +224,7 @@ mod tests {
             upstream_subject: "s".into(),
             claims,
             authenticated_at: None,
+            session: None,
         };
         provider.resolve_tenant(&identity).map(|tenant| tenant.to_string())
     }

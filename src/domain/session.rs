@@ -46,6 +46,24 @@ pub struct Session {
     pub idle: u32,
 }
 
+/// What the register keeps of a session that began with a sign-in, until long after its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredSession {
+    pub id: SessionId,
+    pub subject: SubjectId,
+    pub tenant: TenantId,
+    pub client: ClientId,
+    pub provider: ProviderId,
+    /// The session at the provider that it came from, as the provider names it.
+    pub upstream_session: Option<String>,
+    /// When the person signed in; the session itself begins when its code is redeemed.
+    pub begun_at: Time,
+    /// Position of the revocation log that had been applied then.
+    pub begun: u64,
+    /// Nothing of it lives then, whenever its code is redeemed.
+    pub ends_at: Time,
+}
+
 /// What changes at each refresh. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefreshState {

@@ -17,6 +17,8 @@ pub struct VerifiedIdentity {
     pub claims: Map<String, Value>,
     /// When the person last authenticated there, if the provider says so.
     pub authenticated_at: Option<Time>,
+    /// The person's session there (`sid`), if the provider says which.
+    pub session: Option<String>,
 }
 
 /// A person as the rest of the product knows them.
@@ -77,6 +79,7 @@ mod tests {
             upstream_subject: "dana".into(),
             claims,
             authenticated_at: None,
+            session: None,
         }
     }
 

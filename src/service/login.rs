@@ -5,10 +5,11 @@ use crate::database;
 use crate::domain::Time;
 use crate::domain::audit::{AuditEvent, EventKind};
 use crate::domain::authorization::{ErrorCode, ProtocolError};
+use crate::domain::client::{Client, GrantType};
 use crate::domain::grant::Denied;
 use crate::domain::ids::{ClientId, ProviderId, Role, SessionId, SubjectId, TenantId};
 use crate::domain::secret::{Digest, Secret};
-use crate::domain::session::Session;
+use crate::domain::session::{RegisteredSession, Session};
 use crate::domain::subject::{Subject, VerifiedIdentity};
 use crate::domain::tenant::Status;
 use crate::domain::token::Audience;
@@ -68,6 +69,26 @@ pub(super) struct SessionSeed {
 }
 
 impl SessionSeed {
+    fn register(
+        &self,
+        client: &Client,
+        upstream_session: Option<String>,
+        lifetimes: &SessionLifetimes,
+        now: Time,
+    ) -> RegisteredSession {
+        RegisteredSession {
+            id: self.id,
+            subject: self.subject.clone(),
+            tenant: self.tenant.clone(),
+            client: client.id.clone(),
+            provider: self.provider.clone(),
+            upstream_session,
+            begun_at: now,
+            begun: self.begun,
+            ends_at: now + lifetimes.longest(client),
+        }
+    }
+
     pub(super) fn into_session(
         self,
         client: &ClientId,
@@ -107,6 +128,17 @@ impl SessionLifetimes {
     /// How long a session lives that is never refreshed: no access token outlives it.
     pub(super) const fn shorter(&self) -> u32 {
         if self.idle < self.absolute { self.idle } else { self.absolute }
+    }
+
+    /// From the sign-in to the last moment of a session whose code is redeemed at the last moment.
+    fn longest(&self, client: &Client) -> TimeDelta {
+        let session = if client.may_use(GrantType::RefreshToken) {
+            self.absolute
+        } else {
+            // Nothing of it outlives its one access token.
+            self.shorter().min(client.lifetimes.access_token)
+        };
+        TimeDelta::seconds(i64::from(session) + i64::from(client.lifetimes.code))
     }
 }
 
@@ -210,9 +242,13 @@ impl Inner {
         // Whatever was revoked before this moment does not touch the session that begins now.
         self.catalog.catch_up().await.map_err(Unavailable::from)?;
         let begun = self.revision().map_err(Unavailable::from)?;
-        let lives = self.session_lifetimes(&known, &tenant).await?.shorter();
-        let claimant =
-            Claimant { subject: &subject, tenant: &tenant, parent: None, session_lives: lives };
+        let lifetimes = self.session_lifetimes(&known, &tenant).await?;
+        let claimant = Claimant {
+            subject: &subject,
+            tenant: &tenant,
+            parent: None,
+            session_lives: lifetimes.shorter(),
+        };
         let wanted = &login.request.wanted;
         let decided = self.decide(&known, claimant, &wanted.request(false)).await;
         let record = |kind, detail| AuditEvent {
@@ -241,9 +277,21 @@ impl Inner {
             record(EventKind::SignedIn, json!({ "roles": roles, "mapping": decided.trace }));
         event.session = Some(session);
         let (row, upstream_subject) = (subject.clone(), identity.upstream_subject.clone());
-        let of_tenant = tenant.clone();
+        let seed = SessionSeed {
+            id: session,
+            subject: subject.id,
+            tenant,
+            provider: subject.provider,
+            claims: subject.claims,
+            wanted: login.request.wanted,
+            authenticated_at: identity.authenticated_at,
+            begun,
+        };
+        let upstream_session = identity.session.clone();
+        let registered = seed.register(&known.client, upstream_session, &lifetimes, now);
         let write = self.database.write(move |c| {
-            database::subjects::put(c, &row, &upstream_subject, &of_tenant, now)?;
+            database::subjects::put(c, &row, &upstream_subject, &registered.tenant, now)?;
+            database::sessions::insert(c, &registered)?;
             database::audit::insert(c, &event)
         });
         write.await.map_err(Unavailable::from)?;
@@ -253,16 +301,7 @@ impl Inner {
             redirect_uri: to.redirect_uri.clone(),
             code_challenge: login.request.code_challenge,
             nonce: login.request.nonce,
-            session: SessionSeed {
-                id: session,
-                subject: subject.id,
-                tenant,
-                provider: subject.provider,
-                claims: subject.claims,
-                wanted: login.request.wanted,
-                authenticated_at: identity.authenticated_at,
-                begun,
-            },
+            session: seed,
         };
         let bytes = serde_json::to_vec(&grant).map_err(|_| signing::KeyError::Library);
         let bytes = bytes.map_err(Unavailable::from)?;

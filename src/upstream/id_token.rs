@@ -25,6 +25,8 @@ use std::collections::BTreeSet;
 /// How far the provider's clock may be from ours.
 pub(super) const LEEWAY: TimeDelta = TimeDelta::seconds(60);
 const LONGEST: usize = 16 * 1024;
+/// Bytes of a provider's name for a session.
+const LONGEST_SESSION_NAME: usize = 255;
 /// A token without `kid` is tried with this many keys at most.
 const MOST_KEYS: usize = 8;
 
@@ -57,6 +59,7 @@ pub(super) struct Claims {
     pub(super) issued_at: Time,
     pub(super) expires_at: Time,
     pub(super) authenticated_at: Option<Time>,
+    pub(super) session: Option<String>,
 }
 
 impl<'a> Unverified<'a> {
@@ -248,7 +251,15 @@ fn check_times(all: Map<String, Value>, now: Time) -> Result<Claims, Refusal> {
     if subject.is_empty() || subject.len() > 255 {
         return Err(Refusal::Subject);
     }
-    Ok(Claims { all, subject, issued_at, expires_at, authenticated_at })
+    let session = session(&all);
+    Ok(Claims { all, subject, issued_at, expires_at, authenticated_at, session })
+}
+
+/// Front-Channel Logout §3, Back-Channel Logout §2.1: the provider's own name for the session. It is of use
+/// only to end sessions by, so one that we could not keep is none, and nobody is turned away for it.
+fn session(claims: &Map<String, Value>) -> Option<String> {
+    let session = claims.get("sid").and_then(Value::as_str);
+    session.filter(|sid| !sid.is_empty() && sid.len() <= LONGEST_SESSION_NAME).map(str::to_owned)
 }
 
 /// SECURITY: a claim of the wrong type is an error and never an absent claim.

@@ -174,6 +174,7 @@ impl Upstream {
             upstream_subject: claims.subject,
             claims: claims.all,
             authenticated_at: claims.authenticated_at,
+            session: claims.session,
         })
     }
 
@@ -264,6 +265,7 @@ impl Upstream {
             upstream_subject: subject,
             claims,
             authenticated_at: None,
+            session: None,
         })
     }
 

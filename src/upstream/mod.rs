@@ -156,6 +156,7 @@ impl Upstream {
                 upstream_subject: claims.subject,
                 claims: claims.all,
                 authenticated_at: claims.authenticated_at,
+                session: claims.session,
             },
         })
     }

@@ -30,6 +30,7 @@ mod restart;
 mod revocation;
 mod routes;
 mod servers;
+mod sessions;
 mod sign_in;
 mod template_commands;
 mod template_refusals;

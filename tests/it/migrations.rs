@@ -12,6 +12,7 @@ use rolemint::domain::audit::{AuditEvent, EndReason, EndedSession, EventKind};
 use rolemint::domain::client::SigningAlgorithm;
 use rolemint::domain::ids::{ProviderId, SessionId, SubjectId};
 use rolemint::domain::revocation::{NewRevocation, RevocationTarget};
+use rolemint::domain::session::RegisteredSession;
 use rolemint::domain::subject::Subject;
 use serde_json::{Map, json};
 
@@ -82,6 +83,18 @@ async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
         let person = Subject { id: subject.clone(), provider, claims: Map::new() };
         let tenant = "acme".parse().unwrap();
         database::subjects::put(c, &person, "dana", &tenant, now)?;
+        let registered = RegisteredSession {
+            id: session,
+            subject: subject.clone(),
+            tenant: tenant.clone(),
+            client: "web".parse().unwrap(),
+            provider: person.provider.clone(),
+            upstream_session: Some("there".to_owned()),
+            begun_at: now,
+            begun: 1,
+            ends_at: now + TimeDelta::days(30),
+        };
+        database::sessions::insert(c, &registered)?;
         let ended = EndedSession {
             session,
             subject: subject.clone(),
@@ -113,6 +126,12 @@ async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
         assert_eq!(
             database::subjects::find_ended_reason(c, &session)?.as_deref(),
             Some("revoked by its client")
+        );
+        let registered = database::sessions::find(c, &session)?.unwrap();
+        assert_eq!(registered.upstream_session.as_deref(), Some("there"));
+        assert_eq!(
+            (registered.begun, registered.ends_at - registered.begun_at),
+            (1, TimeDelta::days(30))
         );
         assert_eq!(database::keys::list(c)?.signing.len(), 1);
         assert_eq!(log::read_after(c, 0, 0, now)?.revocations.len(), 1);

@@ -110,8 +110,10 @@ async fn a_person_signs_in() {
     let trip = Trip { pending: serde_json::from_str(&stored).unwrap(), ..trip };
     let mut told = claims(&world, &trip);
     told["auth_time"] = json!(NOW - 5);
+    told["sid"] = json!("there-1");
     give(&world, &key, &told);
     let identity = trip.finish(Some(&world.base)).await.unwrap();
+    assert_eq!(identity.session.as_deref(), Some("there-1"));
     assert_eq!(identity.provider.as_str(), "p");
     assert_eq!(identity.upstream_subject, "dana");
     assert_eq!(identity.authenticated_at.unwrap().timestamp(), NOW - 5);
@@ -127,6 +129,27 @@ async fn a_person_signs_in() {
     assert_eq!(form["redirect_uri"], "https://us.example/login/callback");
     let challenge = BASE64URL_NOPAD.encode(&Sha256::digest(&form["code_verifier"]));
     assert_eq!(challenge, query["code_challenge"]);
+}
+
+#[tokio::test]
+async fn a_session_name_that_cannot_be_kept_is_none_and_turns_nobody_away() {
+    let key = Key::ed("k");
+    let world = World::new(&[&key]);
+    let longest = "s".repeat(255);
+    for (sid, kept) in [
+        (json!(longest), Some(longest.as_str())),
+        (json!("s".repeat(256)), None),
+        (json!(""), None),
+        (json!(7), None),
+        (Value::Null, None),
+    ] {
+        let trip = Trip::begin(world.provider(), OPTIONS).await.unwrap();
+        let mut told = claims(&world, &trip);
+        told["sid"] = sid;
+        give(&world, &key, &told);
+        let identity = trip.finish(Some(&world.base)).await.unwrap();
+        assert_eq!(identity.session.as_deref(), kept, "{}", told["sid"]);
+    }
 }
 
 #[tokio::test]
