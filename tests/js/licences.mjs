@@ -1,6 +1,8 @@
-// Checks the licences of all crates against the `allow` list of deny.toml, where cargo-deny is not at hand.
+// Checks the licences of all crates against the `allow` list of deny.toml, where cargo-deny is not at hand; and those
+// of the packages of an npm lock file.
 //
 //     cargo metadata --format-version 1 --all-features --locked | node licences.mjs ../../deny.toml
+//     node licences.mjs ../../deny.toml < package-lock.json
 import { readFileSync } from 'node:fs';
 import { fail } from './support.mjs';
 
@@ -43,7 +45,11 @@ function acceptable(expression) {
   return value;
 }
 
-const { packages } = JSON.parse(readFileSync(0, 'utf8'));
+const found = JSON.parse(readFileSync(0, 'utf8')).packages;
+// A lock file names its packages by their folders.
+const packages = Array.isArray(found)
+  ? found
+  : Object.entries(found).map(([folder, { version, license }]) => ({ name: folder, version, license }));
 const refused = packages.filter(({ license }) => {
   try {
     return !license || !acceptable(license);
@@ -54,4 +60,4 @@ const refused = packages.filter(({ license }) => {
 if (refused.length > 0) {
   fail(`not allowed by deny.toml:\n${refused.map((p) => `  ${p.name} ${p.version}: ${p.license}`).join('\n')}`);
 }
-process.stdout.write(`the licences of ${packages.length} crates are allowed\n`);
+process.stdout.write(`the licences of ${packages.length} packages are allowed\n`);

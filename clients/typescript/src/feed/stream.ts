@@ -1,0 +1,67 @@
+// Follows the revocation log as server-sent events.
+import { IssuerProblem, type Issuer } from '../issuer.js';
+import type { Outage } from '../outage.js';
+import { Backoff } from '../pause.js';
+import { BrokenStream, EventStreamParser } from './event_stream.js';
+import type { Replica } from './replica.js';
+
+/** The server says once a second that it is alive. */
+const SILENCE = 3_000;
+
+export interface Following {
+  readonly issuer: Issuer;
+  readonly replica: Replica;
+  readonly tenants: readonly string[];
+  readonly outage: Outage;
+  readonly signal: AbortSignal;
+}
+
+/** The path with the tenants that are asked for: none means all. */
+export function pathFor(path: string, tenants: readonly string[]): string {
+  const query = new URLSearchParams(tenants.map((tenant): [string, string] => ['tenant', tenant]));
+  return query.size === 0 ? path : `${path}?${query.toString()}`;
+}
+
+export async function followStream(following: Following): Promise<void> {
+  const { replica, outage, signal } = following;
+  const backoff = new Backoff();
+  while (!signal.aborted) {
+    try {
+      await readStream(following, () => {
+        backoff.succeeded();
+        outage.over();
+      });
+    } catch (error) {
+      if (error instanceof BrokenStream) replica.losePlace();
+      if (!signal.aborted) outage.failed(error);
+    }
+    replica.interrupted();
+    await backoff.wait(signal);
+  }
+}
+
+/** One connection, to its end, which always is an error. */
+async function readStream({ issuer, replica, tenants, signal }: Following, alive: () => void): Promise<never> {
+  const connection = new AbortController();
+  const end = () => connection.abort(signal.reason);
+  const silence = setTimeout(() => connection.abort(new IssuerProblem('the feed fell silent')), SILENCE);
+  silence.unref();
+  signal.addEventListener('abort', end, { once: true });
+  try {
+    signal.throwIfAborted();
+    const path = pathFor('/v1/revocations', tenants);
+    const stream = await issuer.stream(path, replica.resumesAt?.toString(), connection.signal);
+    const parser = new EventStreamParser();
+    for await (const bytes of stream) {
+      for (const event of parser.push(bytes)) {
+        if (replica.accept(event)) alive();
+        silence.refresh();
+      }
+    }
+    throw new IssuerProblem('the feed has ended');
+  } finally {
+    clearTimeout(silence);
+    signal.removeEventListener('abort', end);
+    connection.abort();
+  }
+}

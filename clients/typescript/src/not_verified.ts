@@ -1,0 +1,40 @@
+// Why a token was not taken, and what its bearer is told (RFC 6750 §3).
+
+const DESCRIPTIONS = {
+  missing: 'there is no access token',
+  malformed: 'this is no access token',
+  opaque: 'an opaque token cannot be checked here',
+  signature: 'the access token is not signed by the issuer',
+  issuer: 'the access token is another issuer\'s',
+  audience: 'the access token is not for this resource server',
+  expired: 'the access token has expired',
+  not_yet_valid: 'the access token is not valid yet',
+  revoked: 'the access token was revoked',
+  stale: 'it is not known whether the access token was revoked',
+} as const;
+
+export type NotVerifiedCode = keyof typeof DESCRIPTIONS;
+
+/** Nothing of the token is in it. */
+export class NotVerified extends Error {
+  override readonly name = 'NotVerified';
+  readonly code: NotVerifiedCode;
+
+  constructor(code: NotVerifiedCode) {
+    super(DESCRIPTIONS[code]);
+    this.code = code;
+  }
+
+  /** 503 where it is not the token's fault, with `Retry-After`; else 401, with `WWW-Authenticate`. */
+  get status(): 401 | 503 {
+    return this.code === 'stale' ? 503 : 401;
+  }
+
+  /** The value of the header `WWW-Authenticate`; undefined where another token would not do better. */
+  get wwwAuthenticate(): string | undefined {
+    if (this.code === 'stale') return undefined;
+    // Who has shown nothing is told nothing (RFC 6750 §3.1).
+    if (this.code === 'missing') return 'Bearer';
+    return `Bearer error="invalid_token", error_description="${this.message}"`;
+  }
+}
