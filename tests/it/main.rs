@@ -25,6 +25,7 @@ mod oauth2_provider;
 mod opaque;
 mod previews;
 mod publishing;
+mod redis_away;
 mod refresh;
 mod restart;
 mod revocation;

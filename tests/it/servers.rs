@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use data_encoding::BASE64URL_NOPAD;
-use redis::Commands as _;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncCommands as _, Commands as _};
 use reqwest::Method;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -13,8 +14,9 @@ use sha2::{Digest as _, Sha256};
 use crate::harness::http::{Answer, Browser, parameter};
 use crate::harness::node::{Provider, people};
 use crate::harness::process::{Start, output, process_has_ended, until};
+use crate::harness::proxy::Proxy;
 use crate::harness::servers::{Postgres, Redis, Trusted};
-use crate::harness::{Need, free_port, logs, met, run, secrets, unguessable};
+use crate::harness::{Need, free_port, logs, met, run, secrets, soon, unguessable};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -75,6 +77,52 @@ fn redis_keeps_what_it_was_told_through_a_kill() {
     redis.resume();
     let value: String = redis.connection().get("k").unwrap();
     assert_eq!(value, "v");
+}
+
+#[test]
+fn a_wire_can_be_bad_in_every_way() {
+    if !met(&[Need::Redis]) {
+        return;
+    }
+    run(async {
+        let redis = Redis::start();
+        let wire = Proxy::before(&redis.url());
+        let client = redis::Client::open(wire.url()).unwrap();
+        let connect = async || client.get_multiplexed_async_connection().await;
+        let get = async |mut connection: MultiplexedConnection| {
+            let value: redis::RedisResult<Option<String>> = connection.get("k").await;
+            value
+        };
+        let connection = connect().await.unwrap();
+        assert_eq!(get(connection.clone()).await.unwrap(), None);
+        assert_eq!(wire.connections(), 1);
+
+        wire.delay(Duration::from_millis(50));
+        let asked = Instant::now();
+        get(connection.clone()).await.unwrap();
+        assert!(asked.elapsed() >= Duration::from_millis(100), "there and back");
+
+        wire.hold();
+        let held = tokio::spawn(get(connection.clone()));
+        assert!(tokio::time::timeout(Duration::from_millis(100), held).await.is_err());
+        wire.pass();
+        assert_eq!(get(connection.clone()).await.unwrap(), None, "what was held is delivered");
+
+        wire.cut();
+        let gone = async || get(connection.clone()).await.is_err().then_some(());
+        soon("the cut", gone).await;
+
+        let connection = connect().await.unwrap();
+        wire.cut_next_answer();
+        let set: redis::RedisResult<()> = connection.clone().set("k", "v").await;
+        assert!(set.is_err());
+        wire.has_cut(1).await;
+        // It was done all the same.
+        assert_eq!(get(connect().await.unwrap()).await.unwrap().as_deref(), Some("v"));
+
+        wire.refuse();
+        assert!(connect().await.is_err());
+    });
 }
 
 #[test]

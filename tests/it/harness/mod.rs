@@ -15,6 +15,7 @@ pub(crate) mod needs;
 pub(crate) mod node;
 pub(crate) mod nodes;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod secrets;
 pub(crate) mod servers;
 pub(crate) mod world;

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::needs::{self, Need};
 use super::process::{Server, Start, output, until};
+use super::proxy::Proxy;
 use super::{free_port, secrets, unguessable};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -297,6 +298,8 @@ pub(crate) struct Stores {
     pub(crate) folder: TempDir,
     pub(crate) database_url: String,
     pub(crate) redis: Option<Redis>,
+    /// Between Rolemint and Redis, where a test has put one.
+    pub(crate) wire: Option<Box<Proxy>>,
 }
 
 impl Stores {
@@ -305,16 +308,26 @@ impl Stores {
         match pair {
             Pair::SqliteEmbedded => {
                 let database_url = format!("sqlite:{}/rolemint.db", folder.path().display());
-                Self { pair, folder, database_url, redis: None }
+                Self { pair, folder, database_url, redis: None, wire: None }
             }
             Pair::PostgresRedis => {
                 let database_url = Postgres::shared().database();
-                Self { pair, folder, database_url, redis: Some(Redis::start()) }
+                Self { pair, folder, database_url, redis: Some(Redis::start()), wire: None }
             }
         }
     }
 
+    /// Rolemint reaches Redis by way of a proxy.
+    #[must_use]
+    pub(crate) fn over_a_wire(mut self) -> Self {
+        self.wire = self.redis.as_ref().map(|redis| Box::new(Proxy::before(&redis.url())));
+        self
+    }
+
     pub(crate) fn token_store_url(&self) -> String {
+        if let Some(wire) = &self.wire {
+            return wire.url().to_owned();
+        }
         match &self.redis {
             Some(redis) => redis.url(),
             None => format!("embedded:{}/tokens.db", self.folder.path().display()),
