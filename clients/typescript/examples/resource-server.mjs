@@ -7,7 +7,7 @@
 // PORT (9000), READER (the name under which it reports what it has read), STALE_AFTER_MS (5000) and
 // FOLLOW_EVERY_MS (ask for a signed copy of the log so often, instead of following it) can be set too.
 import { createServer } from 'node:http';
-import { bearerToken, NotVerified, Verifier } from '@rolemint/verifier';
+import { bearerToken, INSUFFICIENT_SCOPE, NotVerified, Verifier } from '@rolemint/verifier';
 
 const { env } = process;
 const verifier = await Verifier.start({
@@ -25,7 +25,7 @@ const verifier = await Verifier.start({
 async function readItem(request, [cache, item]) {
   const token = await verifier.verify(bearerToken(request.headers.authorization));
   if (!token.allows('get', { type: 'cache', cache, item })) {
-    return { status: 403, headers: { 'www-authenticate': 'Bearer error="insufficient_scope"' } };
+    return { status: 403, headers: { 'www-authenticate': INSUFFICIENT_SCOPE } };
   }
   return { status: 200, body: { cache, item, value: `what ${token.tenant} keeps there` } };
 }

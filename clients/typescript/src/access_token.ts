@@ -71,10 +71,13 @@ function isComplete<T extends object>(claims: T): claims is T & Complete<T> {
 /** A token that was verified: alive when it was looked at, and not later than that. */
 export class AccessToken {
   readonly claims: AccessClaims;
+  /** Whether it was taken although it is not known what was revoked of late. */
+  readonly isStale: boolean;
   readonly #permissions: PermissionSet;
 
-  constructor(claims: AccessClaims, permissions: PermissionSet) {
+  constructor(claims: AccessClaims, permissions: PermissionSet, isStale: boolean) {
     this.claims = claims;
+    this.isStale = isStale;
     this.#permissions = permissions;
   }
 

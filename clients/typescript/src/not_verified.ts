@@ -4,9 +4,12 @@ const DESCRIPTIONS = {
   missing: 'there is no access token',
   malformed: 'this is no access token',
   opaque: 'an opaque token cannot be checked here',
-  signature: 'the access token is not signed by the issuer',
+  other_type: 'this is no access token, but a token of another kind',
+  unknown_key: 'the access token names a key that the issuer does not have',
+  signature: 'the signature of the access token is not right',
   issuer: 'the access token is another issuer\'s',
   audience: 'the access token is not for this resource server',
+  tenant: 'the access token is of a tenant that is not served here',
   expired: 'the access token has expired',
   not_yet_valid: 'the access token is not valid yet',
   revoked: 'the access token was revoked',
@@ -38,3 +41,6 @@ export class NotVerified extends Error {
     return `Bearer error="invalid_token", error_description="${this.message}"`;
   }
 }
+
+/** The value of `WWW-Authenticate` in an answer 403: the token is good, and does not allow this. */
+export const INSUFFICIENT_SCOPE = 'Bearer error="insufficient_scope"';

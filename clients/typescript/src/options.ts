@@ -11,7 +11,7 @@ export interface VerifierOptions {
   readonly clientSecret: string;
   /** Under which name this instance reports how far it has read the log: 1 to 64 of `A-Za-z0-9._-`. */
   readonly reader?: string;
-  /** Only the tokens of these tenants come here: the others' revocations are not asked for. */
+  /** Only these tenants are served here: the others' revocations are not asked for, and their tokens refused. */
   readonly tenants?: readonly string[];
   /** After so long without a sign that all revocations are known, nothing is known. 5,000. */
   readonly staleAfterMs?: number;
@@ -40,6 +40,7 @@ export function checkOptions(options: VerifierOptions): CheckedOptions {
   }
   if (!isProtected(issuer)) throw new TypeError('issuer must be an https URL (http only on loopback)');
   if (issuer.endsWith('/')) throw new TypeError('issuer must be written as it stands in tokens, without a slash at its end');
+  if (options.tenants?.length === 0) throw new TypeError('tenants names none; without it all are served');
   if (reader !== undefined && !READER.test(reader)) throw new TypeError('reader is 1 to 64 of A-Za-z0-9._-');
   if (!(staleAfterMs > 0)) throw new TypeError('staleAfterMs must be above 0');
   if (follow !== 'stream' && !(follow.everyMs > 0 && follow.everyMs < staleAfterMs)) {

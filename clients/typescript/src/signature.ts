@@ -5,8 +5,8 @@ import type { KeySet, VerificationKey } from './keys.js';
 
 /** Of a header that has exactly the three members that the issuer writes. */
 interface Header {
-  readonly algorithm: string;
   readonly kid: string;
+  readonly type: string;
 }
 
 export interface Signed {
@@ -14,10 +14,12 @@ export interface Signed {
   readonly key: VerificationKey;
 }
 
+export type NotSigned = 'malformed' | 'other_type' | 'unknown_key' | 'signature';
+
 const BASE64URL = /^[\w-]+$/;
 
-/** Undefined: no JWT of one of these types. */
-export function readHeader(jwt: string, types: readonly string[]): Header | undefined {
+/** Undefined: no JWT with such a header. */
+function readHeader(jwt: string): Header | undefined {
   const parts = jwt.split('.');
   const [first] = parts;
   if (parts.length !== 3 || first === undefined || !parts.every((part) => BASE64URL.test(part))) return undefined;
@@ -25,18 +27,23 @@ export function readHeader(jwt: string, types: readonly string[]): Header | unde
   if (!isObject(header) || Object.keys(header).length !== 3) return undefined;
   const { alg, kid, typ } = header;
   if (typeof alg !== 'string' || typeof kid !== 'string' || typeof typ !== 'string') return undefined;
-  return types.includes(typ) ? { algorithm: alg, kid } : undefined;
+  return { kid, type: typ };
 }
 
-/** Undefined: none of the issuer's keys made this. */
-export async function verifySignature(jwt: string, header: Header, keys: KeySet): Promise<Signed | undefined> {
+/** What the key signed as one of these types, or why it did not. */
+export async function verifySignature(
+  jwt: string, types: readonly string[], keys: KeySet,
+): Promise<Signed | NotSigned> {
+  const header = readHeader(jwt);
+  if (!header) return 'malformed';
+  if (!types.includes(header.type)) return 'other_type';
   const key = await keys.find(header.kid);
-  // SECURITY: the algorithm is the key's own, never the token's choice.
-  if (!key || header.algorithm !== key.algorithm) return undefined;
+  if (!key) return 'unknown_key';
   try {
+    // SECURITY: the algorithm is the key's own, never the token's choice.
     const { payload } = await compactVerify(jwt, key.key, { algorithms: [key.algorithm] });
     return { payload: new TextDecoder('utf-8', { fatal: true }).decode(payload), key };
   } catch {
-    return undefined;
+    return 'signature';
   }
 }

@@ -13,7 +13,7 @@ import { Outage } from './outage.js';
 import { PermissionSet } from './permission/set.js';
 import type { Vocabulary } from './permission/vocabulary.js';
 import { ResourceTypes } from './resource_types.js';
-import { readHeader, verifySignature } from './signature.js';
+import { verifySignature } from './signature.js';
 
 /** What `typ` says of an access token (RFC 9068 §2.1). */
 const TYPES = ['at+jwt', 'application/at+jwt'];
@@ -22,8 +22,8 @@ const MAX_TOKEN_LENGTH = 64 * 1024;
 /** All tokens in the cache together, in characters. */
 const CACHED = 8 * 1024 * 1024;
 /**
- * Seconds by which clocks may differ where a token begins. None where it ends: the issuer forgets a revocation
- * when nothing that it hit is alive by its own clock.
+ * Seconds by which clocks may differ where a token begins. None where it ends: by then the issuer has forgotten
+ * what revoked it, and a reader that begins anew is not told of it.
  */
 const SKEW = 5;
 
@@ -114,11 +114,14 @@ export class Verifier {
     const now = wall();
     if (claims.issuer !== this.#options.issuer) throw new NotVerified('issuer');
     if (!claims.audiences.includes(this.#options.audience)) throw new NotVerified('audience');
+    // SECURITY: of other tenants' revocations nothing is heard.
+    const { tenants } = this.#options;
+    if (tenants.length > 0 && !tenants.includes(claims.tenant)) throw new NotVerified('tenant');
     if (now >= claims.expiresAt) throw new NotVerified('expired');
     if (Math.max(claims.issuedAt, claims.notBefore ?? 0) > now + SKEW) throw new NotVerified('not_yet_valid');
     if (this.#replica.ends(claims)) throw new NotVerified('revoked');
     if (this.isStale && onStale !== 'allow') throw new NotVerified('stale');
-    return new AccessToken(claims, this.#permissionsOf(cached));
+    return new AccessToken(claims, this.#permissionsOf(cached), this.isStale);
   }
 
   /** Ends all connections. What is verified afterwards is stale. */
@@ -135,10 +138,8 @@ export class Verifier {
     if (known && this.#keys.holds(known.key)) return known;
     if (bearer.startsWith(OPAQUE_PREFIX)) throw new NotVerified('opaque');
     if (bearer.length > MAX_TOKEN_LENGTH) throw new NotVerified('malformed');
-    const header = readHeader(bearer, TYPES);
-    if (!header) throw new NotVerified('malformed');
-    const signed = await verifySignature(bearer, header, this.#keys);
-    if (!signed) throw new NotVerified('signature');
+    const signed = await verifySignature(bearer, TYPES, this.#keys);
+    if (typeof signed === 'string') throw new NotVerified(signed);
     const claims = parseAccessClaims(signed.payload);
     if (!claims) throw new NotVerified('malformed');
     const cached: Cached = { claims, key: signed.key, permissions: undefined };

@@ -48,12 +48,14 @@ test('a key that was taken back verifies nothing any more, and an issuer that is
 
 test('one key that cannot be used takes nothing from the others, and none at all is no key set', async () => {
   const good = await jwk('good');
+  const rsa = await generateKeyPair('PS256', { extractable: true });
   const broken = [
+    { ...await exportJWK(rsa.publicKey), kid: 'padding', alg: 'PS256' },
     null, 'x', {}, await jwk('short', { x: 'AA' }), await jwk('curve', { crv: 'Ed448' }), await jwk(7),
     await jwk('inherited', { alg: 'constructor' }), { kid: 'octets', kty: 'oct', k: 'c2VjcmV0', alg: 'HS256' },
   ];
   const { set } = await keySet([...broken, good]);
   assert.equal((await set.find('good'))?.algorithm, 'EdDSA');
-  for (const kid of ['short', 'curve', 'inherited', 'octets']) assert.equal(await set.find(kid), undefined, kid);
+  for (const kid of ['padding', 'short', 'curve', 'inherited', 'octets']) assert.equal(await set.find(kid), undefined, kid);
   await assert.rejects(keySet(broken), /no key/);
 });

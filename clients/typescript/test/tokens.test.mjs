@@ -50,14 +50,15 @@ test('the header of a token decides nothing', async () => {
     'no signature': [`${headed({ alg: 'none', kid: 'one', typ: 'at+jwt' })}.`, 'malformed'],
     'another algorithm than the key': [await issuer.token({}, { kid: 'one', key: 'two' }), 'signature'],
     'another key than the kid': [await issuer.token({}, { kid: 'two', header: { alg: 'EdDSA' }, key: 'one' }), 'signature'],
-    'an unknown kid': [await issuer.token({}, { kid: '../../x', key: 'one' }), 'signature'],
+    'another name of the algorithm': [await issuer.token({}, { header: { alg: 'Ed25519' } }), 'signature'],
+    'an unknown kid': [await issuer.token({}, { kid: '../../x', key: 'one' }), 'unknown_key'],
     'no kid': [await issuer.token({}, { header: { kid: undefined } }), 'malformed'],
-    'a JWT of another type': [await issuer.token({}, { header: { typ: 'JWT' } }), 'malformed'],
+    'a JWT of another type': [await issuer.token({}, { header: { typ: 'JWT' } }), 'other_type'],
     'a JWT of no type': [await issuer.token({}, { header: { typ: undefined } }), 'malformed'],
     'a header that says more': [await issuer.token({}, { header: { jku: `${issuer.url}/oauth2/jwks` } }), 'malformed'],
-    'a key that names another algorithm': [await issuer.token({}, { kid: 'liar', key: 'two' }), 'signature'],
-    'a key that names no algorithm': [await issuer.token({}, { kid: 'silent', key: 'two' }), 'signature'],
-    'a key for something else': [await issuer.token({}, { kid: 'encrypting', key: 'two' }), 'signature'],
+    'a key that names another algorithm': [await issuer.token({}, { kid: 'liar', key: 'two' }), 'unknown_key'],
+    'a key that names no algorithm': [await issuer.token({}, { kid: 'silent', key: 'two' }), 'unknown_key'],
+    'a key for something else': [await issuer.token({}, { kid: 'encrypting', key: 'two' }), 'unknown_key'],
   };
   for (const [what, [token, code]] of Object.entries(wrong)) assert.equal(await refusal(token), code, what);
   const { privateKey } = await generateKeyPair('EdDSA');
@@ -138,4 +139,16 @@ test('what is in the cache is revoked and expires like all else', async () => {
   await soon('the entry', () => verifier.position > position);
   assert.equal(await refusal(token), 'revoked');
   await soon('its end', () => verifier.verify(brief).then(() => false, ({ code }) => code === 'expired'));
+});
+
+test('a token whose key was taken back is refused, also from the cache', async () => {
+  const token = await issuer.token({}, { kid: 'two' });
+  await verifier.verify(token);
+  issuer.keys.delete('two');
+  const unknown = await issuer.token({}, { kid: 'four', key: 'one' });
+  await soon('the new keys', async () => {
+    assert.equal(await refusal(unknown), 'unknown_key');
+    return verifier.verify(token).then(() => false, ({ code }) => code === 'unknown_key');
+  });
+  await verifier.verify(await issuer.token());
 });

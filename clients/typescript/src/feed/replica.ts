@@ -24,7 +24,7 @@ export interface Clocks {
 export class Replica {
   readonly #clocks: Clocks;
   readonly #staleAfter: number;
-  /** Tokens are taken for so many seconds longer than they live, so entries are kept as long. */
+  /** Entries are kept for so many seconds longer than they need be, should the wall clock be put back. */
   readonly #skew: number;
   #view: RevocationView | undefined;
   #position: number | undefined;

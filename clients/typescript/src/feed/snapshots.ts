@@ -4,7 +4,7 @@ import { IssuerProblem } from '../issuer.js';
 import type { KeySet } from '../keys.js';
 import { pause } from '../pause.js';
 import { parseRevocation, type Revocation } from '../revocation/entry.js';
-import { readHeader, verifySignature } from '../signature.js';
+import { verifySignature } from '../signature.js';
 import { pathFor, type Following } from './stream.js';
 
 const TYPES = ['revocations+jwt'];
@@ -26,9 +26,8 @@ export interface Expected {
 
 /** Undefined: not a snapshot of this issuer's, for this client, at this time. */
 export async function readSnapshot(jwt: string, keys: KeySet, expected: Expected): Promise<Snapshot | undefined> {
-  const header = readHeader(jwt, TYPES);
-  const signed = header && await verifySignature(jwt, header, keys);
-  const claims = signed && parseJson(signed.payload);
+  const signed = await verifySignature(jwt, TYPES, keys);
+  const claims = typeof signed === 'string' ? undefined : parseJson(signed.payload);
   if (!isObject(claims)) return undefined;
   if (member(claims, 'iss') !== expected.issuer || member(claims, 'aud') !== expected.clientId) return undefined;
   const issuedAt = asInteger(member(claims, 'iat'));
