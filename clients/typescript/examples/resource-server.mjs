@@ -1,45 +1,45 @@
-// A resource server that checks Rolemint's access tokens by itself, and refuses a revoked one within a second.
+// A resource server that checks Rolemint's access tokens by itself: by signature, by claims, and by what it hears
+// was revoked. It never asks about a token.
 //
-//     npm ci && npm run build
-//     ISSUER=http://127.0.0.1:8080 AUDIENCE=http://127.0.0.1:8080 \
-//       CLIENT_ID=demo-backend CLIENT_SECRET=demo-backend-secret node examples/resource-server.mjs
+//     npm ci && npm run build && node examples/resource-server.mjs
 //
-// PORT (9000), READER (the name under which it reports what it has read), STALE_AFTER_MS (5000) and
-// FOLLOW_EVERY_MS (ask for a signed copy of the log so often, instead of following it) can be set too.
+// beside `rolemint dev`, or configured by the environment: ISSUER, AUDIENCE, CLIENT_ID, CLIENT_SECRET, READER (the
+// name under which it reports what it has read), LISTEN, STALE_AFTER_MS, and SNAPSHOT_EVERY_MS to ask for a signed
+// copy of the revocation log so often instead of following it.
 import { createServer } from 'node:http';
 import { bearerToken, INSUFFICIENT_SCOPE, NotVerified, Verifier } from '@rolemint/verifier';
 
 const { env } = process;
+const issuer = env.ISSUER ?? 'http://127.0.0.1:8080';
 const verifier = await Verifier.start({
-  issuer: env.ISSUER,
-  audience: env.AUDIENCE,
-  clientId: env.CLIENT_ID,
-  clientSecret: env.CLIENT_SECRET,
-  ...(env.READER && { reader: env.READER }),
+  issuer,
+  audience: env.AUDIENCE ?? issuer,
+  clientId: env.CLIENT_ID ?? 'demo-backend',
+  clientSecret: env.CLIENT_SECRET ?? 'demo-backend-secret',
+  reader: env.READER ?? 'example-1',
   ...(env.STALE_AFTER_MS && { staleAfterMs: Number(env.STALE_AFTER_MS) }),
-  ...(env.FOLLOW_EVERY_MS && { follow: { everyMs: Number(env.FOLLOW_EVERY_MS) } }),
+  ...(env.SNAPSHOT_EVERY_MS && { follow: { everyMs: Number(env.SNAPSHOT_EVERY_MS) } }),
   onProblem: (problem) => console.error(`revocations: ${problem.message}`),
 });
 
-/** Strict: while it is not known what was revoked, nobody reads an item. */
-async function readItem(request, [cache, item]) {
+/** Somebody's data: nothing is served while a token may have been revoked without our knowing. */
+async function showItem(request, [item]) {
   const token = await verifier.verify(bearerToken(request.headers.authorization));
-  if (!token.allows('get', { type: 'cache', cache, item })) {
+  if (!token.allows('get', { cache: 'calendar-events', item })) {
     return { status: 403, headers: { 'www-authenticate': INSUFFICIENT_SCOPE } };
   }
-  return { status: 200, body: { cache, item, value: `what ${token.tenant} keeps there` } };
+  return { status: 200, body: { item, read_by: token.subject } };
 }
 
-/** Lax: a name may be shown although it is not known whether its token was revoked just now. */
-async function whoAmI(request) {
+/** What does little harm: served on, although Rolemint is away. */
+async function showOpeningHours(request) {
   const token = await verifier.verify(bearerToken(request.headers.authorization), { onStale: 'allow' });
-  return { status: 200, body: { subject: token.subject, tenant: token.tenant, roles: token.claims.roles } };
+  return { status: 200, body: { open: 'always', stale: token.isStale } };
 }
 
 const routes = [
-  [/^\/caches\/([^/]+)\/items\/([^/]+)$/, readItem],
-  [/^\/whoami$/, whoAmI],
-  [/^\/healthz$/, async () => ({ status: 200, body: { position: verifier.position, stale: verifier.isStale } })],
+  [/^\/calendar\/([^/]+)$/, showItem],
+  [/^\/opening-hours$/, showOpeningHours],
 ];
 
 async function answer(request) {
@@ -52,7 +52,7 @@ async function answer(request) {
 }
 
 /** What a caller is told who was refused, or whose request makes no sense. */
-function refusal(error) {
+function refuse(error) {
   if (error instanceof NotVerified) {
     const headers = error.wwwAuthenticate ? { 'www-authenticate': error.wwwAuthenticate } : { 'retry-after': '1' };
     return { status: error.status, headers, body: { error: error.code } };
@@ -63,15 +63,20 @@ function refusal(error) {
 }
 
 const server = createServer(async (request, response) => {
-  const { status, headers, body } = await answer(request).catch(refusal);
+  const { status, headers, body } = await answer(request).catch(refuse);
   response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...headers });
   response.end(body === undefined ? '' : JSON.stringify(body));
 });
 
-server.listen(Number(env.PORT ?? 9000), '127.0.0.1', () => {
-  const base = `http://127.0.0.1:${server.address().port}`;
-  console.log(`listening on ${base}`);
-  console.log(`try: curl -H "Authorization: Bearer $TOKEN" ${base}/caches/calendar-events/items/acme:7`);
+const [host, port] = (env.LISTEN ?? '127.0.0.1:8090').split(':');
+server.listen(Number(port), host, () => {
+  const address = `http://${host}:${server.address().port}`;
+  console.log(`listening on ${address}`);
+  console.log(`With an access token of ${issuer} in $ACCESS:`);
+  console.log(`  curl -si -H "Authorization: Bearer $ACCESS" ${address}/calendar/acme:7`);
+  console.log(`  curl -si -H "Authorization: Bearer $ACCESS" ${address}/calendar/globex:7`);
+  console.log(`  curl -si -H "Authorization: Bearer $ACCESS" ${address}/opening-hours`);
+  console.log('Then revoke it, and stop the server, and try again.');
 });
 
 for (const signal of ['SIGINT', 'SIGTERM']) {

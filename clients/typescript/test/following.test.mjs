@@ -46,13 +46,14 @@ test('it authenticates as RFC 6749 says, and asks for the tenants that it was to
 test('a connection that ends is made again, and goes on where it was', async () => {
   issuer.feed(
     beginning(10) + frame('revocation', entry(11, 'session', 's1'), 11),
-    // Half a copy, and then an end.
+    // Half a copy, and what looks like its other half.
     frame('reset', { position: 12 }),
+    frame('position', { position: 12 }, 12),
     beginning(13, entry(11, 'session', 's1')),
   );
   const verifier = await start();
-  await soon('the third connection', () => feeds().length === 3 && verifier.position === 13);
-  assert.deepEqual(feeds().map(({ headers }) => headers['last-event-id']), [undefined, '11', undefined]);
+  await soon('the fourth connection', () => feeds().length === 4 && verifier.position === 13);
+  assert.deepEqual(feeds().map(({ headers }) => headers['last-event-id']), [undefined, '11', undefined, undefined]);
   assert.equal(await codeOf(verifier.verify(await issuer.token())), 'revoked');
 });
 
@@ -90,7 +91,9 @@ test('without a sign of life it refuses, unless the route says otherwise, and it
 });
 
 test('it starts stale where the revocations do not come, and not at all where the client is refused', async () => {
-  issuer.answers.set('/v1/revocations', (_, response) => response.writeHead(200, { 'content-type': 'text/html' }).end());
+  issuer.answers.set('/v1/revocations', (_, response) => {
+    response.writeHead(200, { 'content-type': 'text/html' }).end(beginning(10));
+  });
   const verifier = await start({ staleAfterMs: 100 });
   assert.ok(verifier.isStale && verifier.position === undefined);
   assert.equal(await codeOf(verifier.verify(await issuer.token())), 'stale');
