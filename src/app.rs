@@ -6,6 +6,7 @@ use crate::config::{Config, DatabaseUrl, TokenStoreConfig};
 use crate::database::{Database, Location};
 use crate::domain::deployment::{Deployment, EntryId, Plan};
 use crate::http::{self, Settings};
+use crate::service::feed::{Feed, FeedLimits};
 use crate::service::{self, Parts, Service};
 use crate::signing::SealingKey;
 use crate::token_store::{EmbeddedPath, TokenStore};
@@ -35,6 +36,7 @@ pub struct Running {
     handle: actix_web::dev::ServerHandle,
     followers: Vec<JoinHandle<()>>,
     catalog: Catalog,
+    feed: Feed,
     tokens: TokenStore,
 }
 
@@ -56,6 +58,8 @@ impl Running {
 
     /// Answers what has been asked, takes nothing new, and ends.
     pub async fn stop(mut self) -> anyhow::Result<()> {
+        // A stream would go on for ever.
+        self.feed.close();
         self.handle.stop(true).await;
         let ended = (&mut self.server).await;
         for follower in self.followers {
@@ -96,6 +100,10 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
     };
     let follow = tokio::spawn(catalog.clone().follow(config.revocation.poll_interval));
     let forget = tokio::spawn(forget_expired(database.clone(), clock.clone()));
+    let feed = Feed::new(FeedLimits {
+        streams: config.feed.max_streams,
+        streams_per_client: config.feed.max_streams_per_client,
+    });
     let service = Service::new(Parts {
         issuer: config.issuer_text.clone(),
         database,
@@ -104,6 +112,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
         upstream: Upstream::new(limits).context("upstream")?,
         keys,
         sealing,
+        feed: feed.clone(),
         clock,
     })?;
     let settings = Settings {
@@ -115,7 +124,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
     let server = http::serve(service, settings, listener)?;
     let handle = server.handle();
     let server = tokio::spawn(server);
-    Ok(Running { address, server, handle, followers: vec![follow, forget], catalog, tokens })
+    Ok(Running { address, server, handle, followers: vec![follow, forget], catalog, feed, tokens })
 }
 
 /// Makes the database hold what is declared, in one transaction; or only says what would change.

@@ -30,6 +30,7 @@ pub struct Config {
     pub encryption_key: Secret<String>,
     pub http: HttpConfig,
     pub revocation: RevocationConfig,
+    pub feed: FeedConfig,
     pub upstream: UpstreamConfig,
     pub log: LogConfig,
     /// What works and should not stay so, in words for the log.
@@ -82,6 +83,19 @@ pub struct RevocationConfig {
 impl Default for RevocationConfig {
     fn default() -> Self {
         Self { stale_after: Duration::from_secs(5), poll_interval: Duration::from_millis(200) }
+    }
+}
+
+/// Streams of the revocation log that one node serves at once.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedConfig {
+    pub max_streams: usize,
+    pub max_streams_per_client: usize,
+}
+
+impl Default for FeedConfig {
+    fn default() -> Self {
+        Self { max_streams: 1000, max_streams_per_client: 100 }
     }
 }
 

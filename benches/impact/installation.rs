@@ -14,6 +14,7 @@ use rolemint::domain::session::{RefreshState, Session};
 use rolemint::domain::subject::Subject;
 use rolemint::domain::token::RefreshClaims;
 use rolemint::service::deployment::check_templates;
+use rolemint::service::feed::{Feed, FeedLimits};
 use rolemint::service::{self, Parts, Service};
 use rolemint::signing::{KeyRing, SealingKey, random};
 use rolemint::token_store::{EmbeddedPath, LogPosition, TokenStore};
@@ -107,6 +108,7 @@ impl Installation {
             upstream: Upstream::new(UpstreamLimits::default())?,
             keys,
             sealing,
+            feed: Feed::new(FeedLimits { streams: 1, streams_per_client: 1 }),
             clock,
         })?;
         Ok(Self { service, refresh_tokens, _redis: redis, _folder: folder })

@@ -2,8 +2,10 @@
 //! compiled role templates, and the live revocations. It follows the logs of the database: a change
 //! made on any node counts here within the poll interval.
 
+mod recent;
 mod shelf;
 
+use crate::catalog::recent::Recent;
 use crate::catalog::shelf::Shelf;
 use crate::clock::Clock;
 use crate::database::log::{self, Batch, Change, ChangeKind};
@@ -19,8 +21,11 @@ use crate::domain::template::version::TemplateName;
 use crate::domain::template::{Bound, Limits, RoleTemplate};
 use crate::domain::tenant::{Status, Tenant};
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+pub use crate::catalog::recent::News;
 
 /// The vocabulary that counts where a deployment declares none.
 pub const STANDARD_VOCABULARY: &str = include_str!("../../templates/resources.toml");
@@ -127,6 +132,9 @@ struct Inner {
     vocabulary: RwLock<Arc<Vocabulary>>,
     limits: RwLock<Limits>,
     revocations: RwLock<RevocationView>,
+    recent: RwLock<Recent>,
+    /// The position that `revocations` and `recent` have reached.
+    applied: watch::Sender<u64>,
     /// One catch-up at a time; the position of the change log that was applied.
     changes_applied: tokio::sync::Mutex<u64>,
     /// When the last catch-up that succeeded began.
@@ -166,6 +174,8 @@ impl Catalog {
             view.apply(revocation);
         }
         view.advance_to(batch.revocation_head);
+        let mut recent = Recent::default();
+        recent.append(&batch.revocations, batch.revocation_head);
         let vocabulary = parse_vocabulary(vocabulary.as_deref().unwrap_or(STANDARD_VOCABULARY))?;
         Ok(Self(Arc::new(Inner {
             database,
@@ -180,6 +190,8 @@ impl Catalog {
             vocabulary: RwLock::new(Arc::new(vocabulary)),
             limits: RwLock::new(limits.unwrap_or_default()),
             revocations: RwLock::new(view),
+            recent: RwLock::new(recent),
+            applied: watch::Sender::new(batch.revocation_head),
             changes_applied: tokio::sync::Mutex::new(batch.change_head),
             caught_up: Mutex::new(began),
         })))
@@ -245,12 +257,21 @@ impl Catalog {
             view.apply(revocation);
         }
         view.advance_to(batch.revocation_head);
+        drop(view);
+        self.recent_mut().append(&batch.revocations, batch.revocation_head);
+        // Last: whoever is woken finds it all.
+        self.0.applied.send_replace(batch.revocation_head);
+    }
+
+    fn recent_mut(&self) -> RwLockWriteGuard<'_, Recent> {
+        self.0.recent.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drops what can hit nothing any more. Looks at every entry, so it is done now and then.
     fn forget_expired(&self) {
-        let mut view = self.0.revocations.write().unwrap_or_else(PoisonError::into_inner);
-        view.forget(self.0.clock.now());
+        let now = self.0.clock.now();
+        self.0.revocations.write().unwrap_or_else(PoisonError::into_inner).forget(now);
+        self.recent_mut().forget(now);
     }
 
     async fn apply_change(&self, change: &Change) -> Result<(), DatabaseError> {
@@ -302,6 +323,17 @@ impl Catalog {
     /// The live revocations as this node knows them. Not to be held while waiting for anything.
     pub fn revocations(&self) -> RwLockReadGuard<'_, RevocationView> {
         self.0.revocations.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes in the moment in which this node has applied more of the log.
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.0.applied.subscribe()
+    }
+
+    /// What was applied after a position, so many entries at most. None: it is too long ago to be known
+    /// without the database.
+    pub fn news(&self, after: u64, limit: usize) -> Option<News> {
+        self.0.recent.read().unwrap_or_else(PoisonError::into_inner).after(after, limit)
     }
 
     pub fn check_fresh(&self) -> Result<(), Stale> {

@@ -2,8 +2,8 @@
 
 use crate::config::source::{Environment, Section};
 use crate::config::{
-    Config, DatabaseConfig, DatabaseUrl, HttpConfig, RevocationConfig, TokenStoreConfig,
-    UpstreamConfig, stores,
+    Config, DatabaseConfig, DatabaseUrl, FeedConfig, HttpConfig, RevocationConfig,
+    TokenStoreConfig, UpstreamConfig, stores,
 };
 use crate::domain::secret::Secret;
 use crate::domain::transport;
@@ -52,6 +52,7 @@ fn meaning(root: &Section<'_>) -> Option<Config> {
     let encryption_key = encryption_key(&root.section("keys"));
     let http = http(&root.section("http"));
     let revocation = revocation(&root.section("revocation"));
+    let feed = feed(&root.section("feed"));
     let upstream = upstream(&root.section("upstream"));
     let log = log(&root.section("log"));
     root.finish();
@@ -74,6 +75,7 @@ fn meaning(root: &Section<'_>) -> Option<Config> {
         encryption_key: encryption_key?,
         http: http?,
         revocation: revocation?,
+        feed: feed?,
         upstream: upstream?,
         log: log?,
         warnings,
@@ -178,6 +180,18 @@ fn revocation(section: &Section<'_>) -> Option<RevocationConfig> {
         );
     }
     Some(RevocationConfig { stale_after, poll_interval })
+}
+
+fn feed(section: &Section<'_>) -> Option<FeedConfig> {
+    let default = FeedConfig::default();
+    let max_streams = section
+        .get("max_streams")
+        .map_or(Some(default.max_streams), |node| node.number(1, 100_000));
+    let max_streams_per_client = section
+        .get("max_streams_per_client")
+        .map_or(Some(default.max_streams_per_client), |node| node.number(1, 100_000));
+    section.finish();
+    Some(FeedConfig { max_streams: max_streams?, max_streams_per_client: max_streams_per_client? })
 }
 
 fn upstream(section: &Section<'_>) -> Option<UpstreamConfig> {

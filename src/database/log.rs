@@ -171,20 +171,7 @@ pub fn read_after(
     let change_head = head(c, "changes")?;
     let mut batch = Batch { revocation_head, change_head, ..Batch::default() };
     if revocation_head > revocations_after {
-        let rows: Vec<RevocationRow> = revocations::table
-            .filter(revocations::position.gt(to_position(revocations_after)))
-            .filter(revocations::position.le(to_position(revocation_head)))
-            .filter(revocations::held_until.gt(to_millis(now)))
-            .order(revocations::position)
-            .select((
-                revocations::position,
-                revocations::target,
-                revocations::tenant_id,
-                revocations::at,
-                revocations::held_until,
-            ))
-            .load(c)?;
-        batch.revocations = rows.into_iter().map(revocation).collect::<Result<_, _>>()?;
+        batch.revocations = list_live(c, revocations_after, revocation_head, None, now)?;
     }
     let mut entries = Vec::new();
     if change_head > changes_after {
@@ -205,6 +192,31 @@ pub fn read_after(
     }
     batch.changes = Some(entries);
     Ok(batch)
+}
+
+/// What can still hit a token, after one position and up to another, in the order of the log.
+pub fn list_live(
+    c: &mut DbConnection,
+    after: u64,
+    upto: u64,
+    limit: Option<u32>,
+    now: Time,
+) -> Result<Vec<Revocation>, DatabaseError> {
+    let rows: Vec<RevocationRow> = revocations::table
+        .filter(revocations::position.gt(to_position(after)))
+        .filter(revocations::position.le(to_position(upto)))
+        .filter(revocations::held_until.gt(to_millis(now)))
+        .order(revocations::position)
+        .limit(limit.map_or(i64::MAX, i64::from))
+        .select((
+            revocations::position,
+            revocations::target,
+            revocations::tenant_id,
+            revocations::at,
+            revocations::held_until,
+        ))
+        .load(c)?;
+    rows.into_iter().map(revocation).collect()
 }
 
 /// For each bucket of the token store, the last position that ended a session which could still live.

@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::DatabaseConfig;
 use crate::config::DatabaseUrl;
+use crate::config::FeedConfig;
 use crate::config::HttpConfig;
 use crate::config::RevocationConfig;
 use crate::config::TokenStoreConfig;
@@ -89,6 +90,7 @@ fn config(data: &DataDir, port: u16) -> anyhow::Result<Config> {
         encryption_key: data.encryption_key()?,
         http: HttpConfig::default(),
         revocation: RevocationConfig::default(),
+        feed: FeedConfig::default(),
         upstream: UpstreamConfig::default(),
         log: LogConfig::default(),
         warnings: Vec::new(),

@@ -8,6 +8,7 @@ pub mod authorization;
 pub mod client;
 pub mod deployment;
 pub mod evaluation;
+pub mod feed;
 pub mod grant;
 pub mod ids;
 pub mod impact;

@@ -42,6 +42,11 @@ fn decode(text: &str) -> Result<String, Malformed> {
 
 impl Parameters {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        Self::parse_repeating(bytes, &REPEATABLE)
+    }
+
+    /// Where other parameters may stand more than once.
+    pub(super) fn parse_repeating(bytes: &[u8], repeatable: &[&str]) -> Result<Self, Malformed> {
         let text = std::str::from_utf8(bytes).map_err(|_| Malformed)?;
         let mut parameters = Self::default();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
@@ -51,7 +56,7 @@ impl Parameters {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decode(name)?, decode(value)?);
             let known = parameters.pairs.iter().any(|(other, _)| *other == name);
-            if known && !REPEATABLE.contains(&name.as_str()) {
+            if known && !repeatable.contains(&name.as_str()) {
                 parameters.repeated.get_or_insert_with(|| name.clone());
             }
             parameters.pairs.push((name, value));

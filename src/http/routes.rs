@@ -13,6 +13,8 @@ pub enum Guard {
     Public,
     /// A client's authentication (RFC 6749 §2.3).
     Client,
+    /// The authentication of a confidential client that introspects (RFC 7617).
+    ResourceServer,
     /// An access token (RFC 6750).
     Bearer,
     /// A client's authentication, or the very access token that is asked about.
@@ -65,6 +67,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("OPTIONS", "/oauth2/userinfo", Guard::Public, || web::method(actix_web::http::Method::OPTIONS).to(oauth::cors::answer_preflight)),
     endpoint("POST", "/v1/evaluation", Guard::ClientOrBearer, || web::post().to(api::evaluation::evaluate)),
     endpoint("POST", "/v1/evaluations", Guard::ClientOrBearer, || web::post().to(api::evaluation::evaluate_several)),
+    endpoint("GET", "/v1/revocations", Guard::ResourceServer, || web::get().to(api::feed::stream)),
     endpoint("GET", "/api/v1/roles", Guard::Admin, || read().to(api::roles::list_roles)),
     endpoint("GET", "/api/v1/roles/{role}", Guard::Admin, || read().to(api::roles::show_role)),
     endpoint("GET", "/api/v1/roles/{role}/tenants", Guard::Admin, || read().to(api::roles::list_overrides)),

@@ -23,6 +23,9 @@ impl AuthenticatedClient {
     pub fn known(&self) -> &KnownClient {
         &self.0
     }
+    pub(super) fn into_known(self) -> Arc<KnownClient> {
+        self.0
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -12,6 +12,7 @@ pub mod deployment;
 pub mod ending;
 pub mod evaluation;
 pub mod exchange;
+pub mod feed;
 pub mod impact;
 pub mod introspection;
 pub mod issue;
@@ -21,6 +22,7 @@ pub mod metadata;
 pub mod preview;
 pub mod readiness;
 pub mod refresh;
+pub mod resource_server;
 pub mod revocation;
 pub mod templates;
 pub mod userinfo;
@@ -30,6 +32,7 @@ use crate::clock::Clock;
 use crate::database::{Database, DatabaseError};
 use crate::domain::ids::SessionId;
 use crate::domain::token::AccessClaims;
+use crate::service::feed::Feed;
 use crate::signing::{KeyError, KeyRing, SealingKey};
 use crate::token_store::{LogPosition, TokenStore, TokenStoreError};
 use crate::upstream::{Upstream, UpstreamError};
@@ -56,6 +59,7 @@ pub struct Parts {
     pub upstream: Upstream,
     pub keys: KeyRing,
     pub sealing: SealingKey,
+    pub feed: Feed,
     pub clock: Clock,
 }
 
@@ -74,6 +78,7 @@ struct Shared {
     upstream: Upstream,
     keys: KeyRing,
     sealing: SealingKey,
+    feed: Feed,
     clock: Clock,
     verified: Cache<[u8; 32], Arc<AccessClaims>>,
     jwks: String,
@@ -125,6 +130,7 @@ impl Service {
             upstream: parts.upstream,
             keys: parts.keys,
             sealing: parts.sealing,
+            feed: parts.feed,
             clock: parts.clock,
             verified: Cache::new(VERIFIED_TOKENS),
             jwks,

@@ -16,6 +16,7 @@ mod callback;
 mod conformance;
 mod evaluation;
 mod exchange;
+mod feed;
 mod harness;
 mod impact;
 mod introspection;

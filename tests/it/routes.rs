@@ -40,6 +40,11 @@ async fn every_route_keeps_its_guard(world: World) {
                 answer.expect_error(401, "invalid_client");
                 "client"
             }
+            Guard::ResourceServer => {
+                assert_eq!(answer.header("www-authenticate"), "Basic realm=\"rolemint\"");
+                answer.expect_problem(401, "not-authenticated");
+                "resource server"
+            }
             Guard::Bearer => {
                 assert!(answer.header("www-authenticate").starts_with("Bearer"), "{method} {path}");
                 answer.expect(401);
@@ -78,6 +83,7 @@ async fn every_route_keeps_its_guard(world: World) {
         ("client", 3),
         ("client or bearer", 2),
         ("public", 10),
+        ("resource server", 1),
     ];
     assert_eq!(guarded, expected.into());
 }

@@ -5,6 +5,7 @@
 
 use crate::service::administration::{NotAdministrator, NotPermitted};
 use crate::service::authenticate::NotAuthenticated;
+use crate::service::resource_server::NotResourceServer;
 use crate::service::{Report, Unavailable};
 use actix_web::http::header::HeaderValue;
 use actix_web::http::{StatusCode, header};
@@ -69,7 +70,7 @@ impl Kind {
             Self::NotAuthenticated => "Nobody is authenticated",
             Self::InvalidToken => "The access token is not good",
             Self::InvalidClient => "Client authentication failed",
-            Self::Forbidden => "The access token does not allow this",
+            Self::Forbidden => "This is not allowed",
             Self::NotFound => "There is no such thing",
             Self::NotOverridable => "No tenant can have its own version of this role",
             Self::Unchanged => "This is what is published already",
@@ -287,6 +288,19 @@ impl From<NotAuthenticated> for Problem {
                 "send the client's id and secret in the Authorization header (Basic)",
             ),
             NotAuthenticated::Unavailable(cause) => cause.into(),
+        }
+    }
+}
+
+impl From<NotResourceServer> for Problem {
+    fn from(error: NotResourceServer) -> Self {
+        match error {
+            NotResourceServer::NotAuthenticated(error) => error.into(),
+            NotResourceServer::IntrospectsNothing => {
+                // Another token would not help.
+                Self::new(Kind::Forbidden, "declare the audiences that the client introspects")
+                    .challenging(&[])
+            }
         }
     }
 }

@@ -8,6 +8,7 @@
 pub(crate) mod api;
 pub(crate) mod binary;
 pub(crate) mod deployment;
+pub(crate) mod feed;
 pub(crate) mod flow;
 pub(crate) mod http;
 pub(crate) mod logs;

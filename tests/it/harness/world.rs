@@ -9,7 +9,7 @@ use rolemint::config::Config;
 use rolemint::database::{Database, Location};
 #[cfg(feature = "postgres")]
 use rolemint::domain::secret::Secret;
-use toml::Table;
+use toml::{Table, Value};
 
 use super::binary::Binary;
 use super::deployment::Deployment;
@@ -78,6 +78,15 @@ impl World {
 
     pub(crate) async fn stop(&mut self) {
         self.running.take().unwrap().stop().await.unwrap();
+    }
+
+    /// The same server, with one more key in its configuration.
+    pub(crate) async fn restart_with(&mut self, section: &str, key: &str, value: impl Into<Value>) {
+        self.stop().await;
+        let configuration = &mut self.binary.configuration;
+        let section = configuration.entry(section).or_insert_with(|| Table::new().into());
+        section.as_table_mut().unwrap().insert(key.to_owned(), value.into());
+        self.start().await;
     }
 
     pub(crate) fn browser(&self) -> Browser {

@@ -1,0 +1,107 @@
+//! The revocation log for resource servers, as server-sent events.
+
+use crate::domain::feed::parse_position;
+use crate::domain::ids::TenantId;
+use crate::http::api::problem::{Kind, Problem};
+use crate::http::api::resource_server::Reader;
+use crate::http::parameters::Parameters;
+use crate::service::feed::{FeedStream, NotOpened};
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::http::header::{self, HeaderName};
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse};
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// HTML Living Standard §9.2.4: the id of the last event that a reader has seen.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// What proxies in wide use (nginx) take for "pass it on as it comes".
+const UNBUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
+
+pub(in crate::http) async fn stream(
+    reader: Reader,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let (tenants, after) = parameters(&request)?;
+    let last = request.headers().get(LAST_EVENT_ID).map(|last| last.to_str().unwrap_or_default());
+    let last = last.or(after.as_deref()).and_then(parse_position);
+    let Reader { server, service } = reader;
+    let stream = service.open_feed(server, tenants, last).await?;
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((header::CONTENT_TYPE, "text/event-stream"))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header(UNBUFFERED)
+        // Nothing else is ever asked for over this connection.
+        .force_close();
+    Ok(response.body(Frames::of(stream)))
+}
+
+/// The tenants that a reader cares for, and where it was, if it says so here.
+fn parameters(request: &HttpRequest) -> Result<(BTreeSet<TenantId>, Option<String>), Problem> {
+    let malformed = |_| Problem::invalid("the query of the address is malformed");
+    let query = request.query_string().as_bytes();
+    let parameters = Parameters::parse_repeating(query, &["tenant"]).map_err(malformed)?;
+    if parameters.repeated().is_some() {
+        return Err(Problem::invalid("give each parameter but `tenant` once"));
+    }
+    let tenants = parameters.all("tenant").into_iter().map(|id| id.parse());
+    let tenants = tenants.collect::<Result<_, _>>();
+    // SECURITY: a name that is none is not left out, or the reader would hear of less than it thinks.
+    let wrong = |_| Problem::invalid("the parameter `tenant` has to be the id of a tenant");
+    Ok((tenants.map_err(wrong)?, parameters.owned("after")))
+}
+
+type Next = Pin<Box<dyn Future<Output = (FeedStream, Option<String>)>>>;
+
+/// Asked for more when the connection can take more. A connection that is closed drops this, and the stream
+/// with it.
+struct Frames {
+    /// None: it has ended.
+    next: Option<Next>,
+}
+
+impl Frames {
+    fn of(stream: FeedStream) -> Self {
+        Self { next: Some(Self::next(stream)) }
+    }
+
+    fn next(mut stream: FeedStream) -> Next {
+        Box::pin(async move {
+            let next = stream.next().await;
+            (stream, next)
+        })
+    }
+}
+
+impl MessageBody for Frames {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let Some(next) = &mut self.next else { return Poll::Ready(None) };
+        let (stream, frames) = ready!(next.as_mut().poll(cx));
+        self.next = frames.is_some().then(|| Self::next(stream));
+        Poll::Ready(frames.map(|frames| Ok(frames.into())))
+    }
+}
+
+impl From<NotOpened> for Problem {
+    fn from(not: NotOpened) -> Self {
+        match not {
+            NotOpened::TooMany => {
+                Self::new(Kind::Unavailable, "close a stream, or ask for a higher limit")
+                    .because(&not)
+            }
+            NotOpened::Unavailable(cause) => cause.into(),
+        }
+    }
+}
