@@ -3,7 +3,7 @@
 use crate::deployment::secrets::{digest_of, written_digest};
 use crate::deployment::{Context, STATUS, all, or, text, urls};
 use crate::domain::client::{
-    Client, ClientAuthentication, ExchangePolicy, GrantType, Lifetimes, RedirectUri,
+    Client, ClientAuthentication, ExchangePolicy, GrantType, Lifetimes, RedirectUri, RefreshTokens,
     SigningAlgorithm, TokenFormat,
 };
 use crate::domain::deployment::EntryId;
@@ -22,6 +22,8 @@ const GRANTS: [(&str, GrantType); 4] = [
 ];
 const FORMATS: [(&str, TokenFormat); 2] =
     [("jwt", TokenFormat::Jwt), ("opaque", TokenFormat::Opaque)];
+const REFRESH_TOKENS: [(&str, RefreshTokens); 2] =
+    [("rotate", RefreshTokens::Rotate), ("stable", RefreshTokens::Stable)];
 
 #[derive(Clone, Copy)]
 enum Method {
@@ -57,6 +59,9 @@ impl<'a> Context<'a> {
             node.one_of(&SigningAlgorithm::ALL.map(|algorithm| (algorithm.as_str(), algorithm)))
         });
         let lifetimes = or(table.get("lifetimes"), Lifetimes::default(), lifetimes);
+        let refresh_tokens = or(table.get("refresh_tokens"), RefreshTokens::default(), |node| {
+            node.one_of(&REFRESH_TOKENS)
+        });
         table.finish();
         let client = Client {
             id: id?,
@@ -74,6 +79,7 @@ impl<'a> Context<'a> {
             token_format: token_format?,
             algorithm: algorithm?,
             lifetimes: lifetimes?,
+            refresh_tokens: refresh_tokens?,
         };
         contradictions(table, &client);
         Some(client)
@@ -159,6 +165,13 @@ fn contradictions(table: &Table<'_>, client: &Client) {
             "`refresh_token` comes with `authorization_code`: add it, or remove this",
         );
     }
+    let stable = client.refresh_tokens == RefreshTokens::Stable;
+    if stable && !may(GrantType::RefreshToken) {
+        table.note(
+            "refresh_tokens",
+            "is of no use without the grant: add \"refresh_token\" to `grants`, or remove this",
+        );
+    }
     let exchange = &client.exchange;
     let exchanges = exchange.access_tokens || !exchange.id_tokens_of.is_empty();
     if may(GrantType::TokenExchange) && !exchanges {
@@ -169,6 +182,9 @@ fn contradictions(table: &Table<'_>, client: &Client) {
             .note("exchange", "is of no use without the grant: add \"token-exchange\" to `grants`");
     }
     if client.is_public() {
+        if stable {
+            table.note("refresh_tokens", "a public client's refresh tokens rotate, since nothing else finds a copy: give it a secret, or remove this");
+        }
         if may(GrantType::TokenExchange) {
             table.note("grants", "a public client may not exchange tokens: give it a secret, or remove `token-exchange`");
         }

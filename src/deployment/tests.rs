@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::client::{ClientAuthentication, GrantType};
+use crate::domain::client::{ClientAuthentication, GrantType, RefreshTokens};
 use crate::domain::deployment::plan;
 use crate::domain::secret::{Digest, Secret};
 
@@ -432,6 +432,42 @@ const CLIENT_ROWS: &[(&str, &str, &str)] = &[
         "token_format = \"paseto\"",
         "7: clients.token_format: must be one of \"jwt\", \"opaque\", not \"paseto\"",
     ),
+    (
+        "",
+        "refresh_tokens = \"fixed\"",
+        "7: clients.refresh_tokens: must be one of \"rotate\", \"stable\", not \"fixed\"",
+    ),
+    (
+        "",
+        "lifetimes = { session_idle = 0 }",
+        "7: clients.lifetimes: `session_idle` must be 1 to 31536000 seconds",
+    ),
+    (
+        "",
+        "lifetimes = { session_idle = 31536001 }",
+        "7: clients.lifetimes: `session_idle` must be 1 to 31536000 seconds",
+    ),
+    (
+        "",
+        "lifetimes = { session_absolute = 0 }",
+        "7: clients.lifetimes: `session_absolute` must be 1 to 31536000 seconds",
+    ),
+    (
+        "",
+        "lifetimes = { session_absolute = 31536001 }",
+        "7: clients.lifetimes: `session_absolute` must be 1 to 31536000 seconds",
+    ),
+    (
+        "",
+        "lifetimes = { refresh_grace = 301 }",
+        "7: clients.lifetimes: `refresh_grace` must be 0 to 300 seconds",
+    ),
+    ("", "lifetimes = { code = 0 }", "7: clients.lifetimes: `code` must be 1 to 600 seconds"),
+    (
+        "",
+        "lifetimes = { access_token = 0 }",
+        "7: clients.lifetimes: `access_token` must be 1 to 86400 seconds",
+    ),
 ];
 
 #[test]
@@ -477,7 +513,30 @@ fn a_confidential_client_says_what_is_wrong_with_it() {
                 "grants = [\"refresh_token\"]",
                 "6: clients.grants: `refresh_token` comes with `authorization_code`: add it, or remove this",
             ),
+            (
+                "",
+                "refresh_tokens = \"stable\"",
+                "7: clients.refresh_tokens: is of no use without the grant: add \"refresh_token\" to `grants`, or remove this",
+            ),
         ],
+    );
+}
+
+#[test]
+fn only_a_client_that_authenticates_keeps_its_refresh_tokens() {
+    let stable = |client: &str| {
+        let grants = "grants = [\"authorization_code\", \"refresh_token\"]";
+        format!("{client}{grants}\nrefresh_tokens = \"stable\"\n")
+    };
+    let redirect = "redirect_uris = [\"https://a.example/cb\"]\n";
+    let confidential = read(&stable(&format!("{CONFIDENTIAL}{redirect}"))).unwrap();
+    assert_eq!(confidential.clients[0].refresh_tokens(), RefreshTokens::Stable);
+    let public = stable(&CLIENT.replace("grants = [\"authorization_code\"]\n", ""));
+    assert_eq!(
+        problems(&public),
+        [
+            "d.toml:7: clients.refresh_tokens: a public client's refresh tokens rotate, since nothing else finds a copy: give it a secret, or remove this"
+        ]
     );
 }
 

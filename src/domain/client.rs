@@ -83,6 +83,18 @@ pub enum TokenFormat {
     Opaque,
 }
 
+/// What becomes of a refresh token that is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefreshTokens {
+    /// Each refresh gives the next one, and a copy is found.
+    #[default]
+    Rotate,
+    /// It stays the same. For clients that authenticate, to which their refresh tokens are bound
+    /// (RFC 9700 §2.2.2, §4.14.2).
+    Stable,
+}
+
 /// What a client may exchange (RFC 8693). Default: nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -127,6 +139,8 @@ pub struct Client {
     pub algorithm: SigningAlgorithm,
     #[serde(default)]
     pub lifetimes: Lifetimes,
+    #[serde(default)]
+    pub refresh_tokens: RefreshTokens,
 }
 
 /// All in seconds.
@@ -166,7 +180,9 @@ impl Lifetimes {
             Self { access_token: 0 | 86_401.., .. } => {
                 Err("`access_token` must be 1 to 86400 seconds")
             }
-            Self { session_idle: 0, .. } => Err("`session_idle` must be at least 1 second"),
+            Self { session_idle: 0 | 31_536_001.., .. } => {
+                Err("`session_idle` must be 1 to 31536000 seconds")
+            }
             Self { session_absolute: 0 | 31_536_001.., .. } => {
                 Err("`session_absolute` must be 1 to 31536000 seconds")
             }
@@ -182,6 +198,10 @@ impl Client {
     }
     pub fn may_use(&self, grant: GrantType) -> bool {
         self.grants.contains(&grant)
+    }
+    /// What becomes of its refresh tokens. SECURITY: nothing but rotation finds a copy of a public client's.
+    pub const fn refresh_tokens(&self) -> RefreshTokens {
+        if self.is_public() { RefreshTokens::Rotate } else { self.refresh_tokens }
     }
     pub fn allows_provider(&self, provider: &ProviderId) -> bool {
         self.providers.as_ref().is_none_or(|allowed| allowed.contains(provider))
@@ -280,6 +300,21 @@ mod tests {
 
     fn uri(text: &str) -> Result<RedirectUri, InvalidName> {
         text.to_owned().try_into()
+    }
+
+    #[test]
+    fn a_public_clients_refresh_tokens_rotate_whatever_is_declared() {
+        let client = |authentication: &str| -> Client {
+            let document = format!(
+                r#"{{"id": "a", "name": "A", "authentication": {authentication}, "grants": [],
+                    "refresh_tokens": "stable"}}"#
+            );
+            serde_json::from_str(&document).unwrap()
+        };
+        let public = client(r#"{"method": "none"}"#);
+        assert_eq!(public.refresh_tokens(), RefreshTokens::Rotate);
+        let confidential = client(r#"{"method": "client_secret_basic", "secrets": []}"#);
+        assert_eq!(confidential.refresh_tokens(), RefreshTokens::Stable);
     }
 
     #[test]

@@ -97,8 +97,10 @@ impl Inner {
         claims: &RefreshClaims,
         now: Time,
     ) -> Result<(Session, u32), NotRefreshed> {
-        let grace = i64::from(client.known().client.lifetimes.refresh_grace).saturating_mul(1000);
-        let offer = Offer { generation: claims.generation, grace };
+        let client = &client.known().client;
+        let grace = i64::from(client.lifetimes.refresh_grace).saturating_mul(1000);
+        let (generation, refresh_tokens) = (claims.generation, client.refresh_tokens());
+        let offer = Offer { generation, grace, refresh_tokens };
         let at = self.log_position(&claims.session);
         let found = self.tokens.refresh(&claims.session, &offer, at, now).await;
         let found = found.map_err(Unavailable::from)?;
@@ -108,7 +110,9 @@ impl Inner {
             return Err(NotRefreshed::Invalid("revoked session"));
         }
         match refreshed {
-            Refreshed::Rotated(_) | Refreshed::Repeated(_) => Ok((session, state.generation)),
+            Refreshed::Rotated(_) | Refreshed::Kept(_) | Refreshed::Repeated(_) => {
+                Ok((session, state.generation))
+            }
             Refreshed::Expired => Err(NotRefreshed::Invalid("expired session")),
             Refreshed::Replayed(replay) => {
                 self.end_replayed_session(&session, replay, now).await?;

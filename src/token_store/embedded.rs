@@ -307,10 +307,13 @@ fn decide(
         grace: clamp(offer.grace),
         idle: i64::from(header.idle).saturating_mul(1000),
         ends_at: header.ends_at,
+        refresh_tokens: offer.refresh_tokens,
         store_went_back: header.state.changed_at < marker.went_back_at,
     });
     let changed: Option<&RefreshState> = match &refreshed {
-        Refreshed::Rotated(state) | Refreshed::Repeated(Some(state)) => Some(state),
+        Refreshed::Rotated(state) | Refreshed::Kept(state) | Refreshed::Repeated(Some(state)) => {
+            Some(state)
+        }
         Refreshed::Repeated(None)
         | Refreshed::Expired
         | Refreshed::Replayed(_)

@@ -19,6 +19,7 @@ pub use crate::token_store::walk::{SessionPage, SessionWalk};
 
 use crate::database::{Database, SessionEndings};
 use crate::domain::Time;
+use crate::domain::client::RefreshTokens;
 use crate::domain::ids::SessionId;
 use crate::domain::secret::Digest;
 use crate::domain::session::{RefreshState, Refreshed, Session};
@@ -60,12 +61,14 @@ pub struct LogPosition {
     pub applied: u64,
 }
 
-/// A refresh token's place in its line, and for how long the place before stays good.
+/// A refresh token's place in its line, for how long the place before stays good, and whether there is a
+/// next one.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer {
     pub generation: u32,
     /// Milliseconds.
     pub grace: i64,
+    pub refresh_tokens: RefreshTokens,
 }
 
 #[derive(Debug, thiserror::Error)]

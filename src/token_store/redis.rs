@@ -5,6 +5,7 @@
 
 use crate::database::Database;
 use crate::domain::Time;
+use crate::domain::client::RefreshTokens;
 use crate::domain::ids::SessionId;
 use crate::domain::secret::Digest;
 use crate::domain::session::{Refreshed, Replay};
@@ -192,7 +193,8 @@ impl Redis {
         let mut refresh = self.shared.refresh.key(session_key(id));
         refresh.key(marker_key(id.bucket()));
         refresh.arg(needed).arg(applied).arg(offer.generation).arg(milliseconds(now));
-        refresh.arg(clamp(offer.grace)).arg(GARBAGE_MARGIN);
+        let stable = offer.refresh_tokens == RefreshTokens::Stable;
+        refresh.arg(clamp(offer.grace)).arg(GARBAGE_MARGIN).arg(u8::from(stable));
         let (marker, outcome, record, late): (u64, u8, Vec<u8>, u8) = self.run(&refresh).await?;
         match outcome {
             0 => return Ok(Step { marker, done: None }),
@@ -208,6 +210,7 @@ impl Redis {
             5 => Refreshed::Expired,
             6 => Refreshed::Replayed(Replay { presented, current, late }),
             7 => Refreshed::Ahead { presented, current },
+            8 => Refreshed::Kept(header.state),
             _ => return Err(TokenStoreError::Unreadable(Unreadable)),
         };
         Ok(Step { marker, done: Some(Some((record, refreshed))) })

@@ -1,16 +1,16 @@
 -- The decision of `RefreshState::refresh`, on the record as `record.rs` lays it out.
 --
--- KEYS: session, marker. ARGV: needed, applied, generation, now, grace, margin.
+-- KEYS: session, marker. ARGV: needed, applied, generation, now, grace, margin, stable (1) or rotating (0).
 -- Answers with the marker, the outcome, the record as it is then, and the count of late generations.
-local BEHIND, UNKNOWN, ROTATED, REPEATED, LATE = 0, 1, 2, 3, 4
-local EXPIRED, REPLAYED, AHEAD = 5, 6, 7
+local BEHIND, UNKNOWN, ROTATED, REPEATED, REOPENED = 0, 1, 2, 3, 4
+local EXPIRED, REPLAYED, AHEAD, KEPT = 5, 6, 7, 8
 local REMEMBERED, LATE_LIMIT, LAST_GENERATION = 16, 3, 4294967295
 -- The bytes before the first superseded time.
 local FIXED = 30
 
 local applied = tonumber(ARGV[2])
 local presented, our_now = tonumber(ARGV[3]), tonumber(ARGV[4])
-local grace, margin = tonumber(ARGV[5]), tonumber(ARGV[6])
+local grace, margin, stable = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
 
 local found = redis.call('MGET', KEYS[1], KEYS[2])
 local position, went_back_at = unpack_marker(found[2])
@@ -40,8 +40,8 @@ local function in_window(superseded_at)
     return superseded_at ~= nil and now - superseded_at < grace
 end
 
-local function unchanged(outcome, late_now)
-    return { position, outcome, record, late_now or late }
+local function unchanged(outcome)
+    return { position, outcome, record, late }
 end
 
 local function store(outcome, times)
@@ -56,12 +56,16 @@ local function store(outcome, times)
     return { position, outcome, record, late }
 end
 
+local function no_longer_idle()
+    idle_ends_at = math.min(now + idle * 1000, ends_at)
+end
+
 local function rotate(from, kept)
     if from >= LAST_GENERATION then
         return unchanged(EXPIRED)
     end
     generation = from + 1
-    idle_ends_at = math.min(now + idle * 1000, ends_at)
+    no_longer_idle()
     -- A generation superseded without a late repeat of the one before sets the count back.
     if late_counted == 0 then
         late = 0
@@ -76,12 +80,18 @@ if now >= idle_ends_at or now >= ends_at then
 end
 if presented > generation then
     if changed_at < went_back_at then
+        -- What was counted is of other generations.
+        late_counted = 0
         return rotate(presented, {})
     end
     return unchanged(AHEAD)
 end
 local age = generation - presented
 if age == 0 then
+    if stable then
+        no_longer_idle()
+        return store(KEPT, superseded)
+    end
     local kept = {}
     for i = 1, count do
         if in_window(superseded[i]) then
@@ -93,18 +103,23 @@ if age == 0 then
     end
     return rotate(generation, kept)
 end
-if in_window(superseded[age]) then
-    return unchanged(REPEATED)
-end
+local is_late = not in_window(superseded[age])
 if age > 1 then
-    return unchanged(REPLAYED)
-end
-if late_counted ~= 0 then
+    if is_late then
+        return unchanged(REPLAYED)
+    end
     return unchanged(REPEATED)
 end
-if late + 1 >= LATE_LIMIT then
-    return unchanged(REPLAYED, math.min(late + 1, 255))
+if superseded[1] ~= nil and (now - superseded[1]) * 2 < grace then
+    return unchanged(REPEATED)
 end
-late = late + 1
-late_counted = 1
-return store(LATE, superseded)
+-- The same lost answer counts once.
+if is_late and late_counted == 0 then
+    late = math.min(late + 1, 255)
+    if late >= LATE_LIMIT then
+        return unchanged(REPLAYED)
+    end
+    late_counted = 1
+end
+superseded[1] = now
+return store(REOPENED, superseded)

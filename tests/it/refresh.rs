@@ -1,15 +1,19 @@
 //! Refresh tokens: the next one, the same one again, and none for whoever should not have it.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use data_encoding::BASE64URL_NOPAD;
 use rolemint::database;
 use rolemint::domain::audit::EventKind;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::harness::flow::{API, PORTAL_URI, REDIRECT_URI, REPORTS, Request, claims, session_of};
 use crate::harness::nodes::Nodes;
 use crate::harness::world::World;
-use crate::harness::{on_both_stores, on_embedded_stores, soon};
+use crate::harness::{on_both_stores, on_embedded_stores, rounds, soon};
 
 on_both_stores!(
     each_refresh_gives_the_next_token,
@@ -21,6 +25,7 @@ on_both_stores!(
     a_session_ends_when_it_is_idle,
     a_session_ends_at_last,
     many_tabs_get_one_successor,
+    of_a_hundred_at_once_over_all_nodes_each_gets_the_same_successor,
     every_node_repeats_what_one_of_them_answered,
 );
 on_embedded_stores!(
@@ -416,7 +421,7 @@ async fn futures(world: &World, token: &Value, count: usize) -> Vec<Value> {
         ("client_id", "web"),
         ("refresh_token", token.as_str().unwrap()),
     ];
-    let mut under_way = tokio::task::JoinSet::new();
+    let mut under_way = JoinSet::new();
     for _ in 0..count {
         let request = browser.request(reqwest::Method::POST, "/oauth2/token");
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
@@ -428,7 +433,49 @@ async fn futures(world: &World, token: &Value, count: usize) -> Vec<Value> {
     under_way.join_all().await
 }
 
-/// By whichever clock, and also where the one is gone.
+/// One token, a hundred times at once, spread over nodes whose clocks are five seconds apart; and then
+/// its successor in the same way.
+async fn of_a_hundred_at_once_over_all_nodes_each_gets_the_same_successor(nodes: Nodes) {
+    const AT_ONCE: usize = 100;
+    let nodes = Arc::new(nodes);
+    let first = nodes.world.sign_in("dana").await;
+    let mut token = first["refresh_token"].clone();
+    let mut handed_out = 0;
+    for round in 1..=rounds("ROLEMINT_LONG_REFRESH_ROUNDS", 20) {
+        let mut under_way = JoinSet::new();
+        for number in 0..AT_ONCE {
+            let (nodes, token) = (Arc::clone(&nodes), token.clone());
+            under_way
+                .spawn(async move { nodes.refresh(number % nodes.count(), "web", &token).await });
+        }
+        let mut successors = HashSet::new();
+        for answer in under_way.join_all().await {
+            match answer.status {
+                200 => {
+                    handed_out += 1;
+                    successors.insert(answer.json()["refresh_token"].to_string());
+                }
+                // Too much at once is not an answer about the token.
+                429 | 503 => {}
+                status => panic!("round {round}: {status}: {}", answer.body),
+            }
+        }
+        assert_eq!(successors.len(), 1, "round {round}");
+        token = successors.iter().next().unwrap().parse().unwrap();
+        assert_eq!(u64::from(generation(&token)), round + 1);
+        nodes.advance(TimeDelta::seconds(45));
+    }
+    eprintln!("{handed_out} of {AT_ONCE} at once were answered with a token, in all rounds");
+    for node in 0..nodes.count() {
+        let answer = nodes.refresh(node, "web", &token).await.expect(200).json();
+        let introspected = nodes.introspect(node, &answer["access_token"]).await.expect(200);
+        assert_eq!(introspected.json()["active"], true, "node {node}");
+    }
+    assert_eq!(ended_because(&nodes.world, &first["access_token"]).await, None);
+    assert_eq!(events(&nodes.world, EventKind::RefreshReplayed).await, 0);
+}
+
+/// Also where the one is gone, by each one's clock.
 async fn every_node_repeats_what_one_of_them_answered(mut nodes: Nodes) {
     let mut token = nodes.world.sign_in("dana").await["refresh_token"].clone();
     for from in 0..nodes.count() {

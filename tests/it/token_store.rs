@@ -5,6 +5,7 @@ use chrono::{DateTime, TimeDelta};
 use redis::{Commands as _, Connection};
 use rolemint::database::{Database, DbConnection, Location, log};
 use rolemint::domain::Time;
+use rolemint::domain::client::RefreshTokens;
 use rolemint::domain::ids::SessionId;
 use rolemint::domain::revocation::{NewRevocation, RevocationTarget};
 use rolemint::domain::secret::Digest;
@@ -140,7 +141,7 @@ impl World {
         at: LogPosition,
         now: Time,
     ) -> Option<Refreshed> {
-        let offer = Offer { generation, grace: GRACE };
+        let offer = rotating(generation);
         self.store.refresh(id, &offer, at, now).await.unwrap().map(|(_, _, refreshed)| refreshed)
     }
 
@@ -348,6 +349,11 @@ fn session(id: SessionId, now: Time) -> Session {
     }
 }
 
+/// A refresh token of a client with everything at its default.
+fn rotating(generation: u32) -> Offer {
+    Offer { generation, grace: GRACE, refresh_tokens: RefreshTokens::Rotate }
+}
+
 /// What a node asks with that knows the log up to the last ending in the bucket.
 const fn known(ended: u64) -> LogPosition {
     LogPosition { required: ended, applied: ended }
@@ -406,6 +412,8 @@ contract!(
     a_session_expires_by_our_now,
     a_hundred_refreshes_of_one_generation_have_one_successor,
     every_refresh_is_decided_as_the_pure_function_decides,
+    every_case_of_the_table_is_decided_so,
+    a_profile_can_be_changed_while_a_session_runs,
     a_restored_store_is_noticed_by_the_log,
     a_restored_store_is_noticed_by_a_server_that_remembers,
     an_emptied_bucket_does_not_revive_what_ended,
@@ -588,7 +596,7 @@ async fn a_hundred_refreshes_of_one_generation_have_one_successor(world: World) 
         .map(|n| {
             let store = world.store.clone();
             tokio::spawn(async move {
-                let offer = Offer { generation: 1, grace: GRACE };
+                let offer = rotating(1);
                 store.refresh(&id(1, 1), &offer, at, after(n)).await.unwrap().unwrap()
             })
         })
@@ -643,10 +651,16 @@ async fn every_refresh_is_decided_as_the_pure_function_decides(world: World) {
                 grace: numbers.pick(&[GRACE, GRACE, GRACE, 0]),
                 idle: i64::from(session.idle) * 1000,
                 ends_at,
+                refresh_tokens: numbers.pick(&[
+                    RefreshTokens::Rotate,
+                    RefreshTokens::Rotate,
+                    RefreshTokens::Stable,
+                ]),
                 store_went_back: state.changed_at < went_back_at,
             };
             let expected = state.refresh(&presented);
-            let offer = Offer { generation, grace: presented.grace };
+            let Presented { grace, refresh_tokens, .. } = presented;
+            let offer = Offer { generation, grace, refresh_tokens };
             let at = known(ended);
             let answer = world.store.refresh(&session.id, &offer, at, time).await.unwrap();
             // What expired a while ago may have been collected.
@@ -654,7 +668,10 @@ async fn every_refresh_is_decided_as_the_pure_function_decides(world: World) {
             let (_, stored, refreshed) = answer.unwrap_or_else(gone);
             assert_eq!(refreshed, expected, "walk {walk}, step {step}: {presented:?} of {state:?}");
             outcomes.insert(name(&refreshed));
-            if let Refreshed::Rotated(next) | Refreshed::Repeated(Some(next)) = expected {
+            if let Refreshed::Rotated(next)
+            | Refreshed::Kept(next)
+            | Refreshed::Repeated(Some(next)) = expected
+            {
                 state = next;
             }
             assert_eq!(stored, state, "walk {walk}, step {step}: {presented:?}");
@@ -666,7 +683,301 @@ async fn every_refresh_is_decided_as_the_pure_function_decides(world: World) {
             }
         }
     }
-    assert_eq!(outcomes.len(), 6, "{outcomes:?}");
+    assert_eq!(outcomes.len(), 7, "{outcomes:?}");
+}
+
+/// What a refresh meets, in words that a person can check: the record, what is presented when, and what
+/// comes of it.
+struct Case {
+    name: &'static str,
+    /// How long ago each generation before the current one, 5, was superseded; the last one first.
+    superseded: &'static [i64],
+    late: (u8, bool),
+    presented: u32,
+    grace: i64,
+    refresh_tokens: RefreshTokens,
+    went_back: bool,
+    /// The answer, and generation, times since superseding and late generations afterwards.
+    expected: (&'static str, u32, &'static [i64], (u8, bool)),
+}
+
+const ROTATING: Case = Case {
+    name: "",
+    superseded: &[GRACE],
+    late: (0, false),
+    presented: 5,
+    grace: GRACE,
+    refresh_tokens: RefreshTokens::Rotate,
+    went_back: false,
+    expected: ("", 5, &[GRACE], (0, false)),
+};
+const STABLE: Case = Case { refresh_tokens: RefreshTokens::Stable, ..ROTATING };
+
+const CASES: &[Case] = &[
+    Case {
+        name: "the current one rotates",
+        expected: ("rotated", 6, &[0], (0, false)),
+        ..ROTATING
+    },
+    Case {
+        name: "what is still in the window is remembered",
+        superseded: &[GRACE - 1, GRACE],
+        expected: ("rotated", 6, &[0, GRACE - 1], (0, false)),
+        ..ROTATING
+    },
+    Case {
+        name: "superseded in time, the count goes back to none",
+        late: (2, false),
+        expected: ("rotated", 6, &[0], (0, false)),
+        ..ROTATING
+    },
+    Case {
+        name: "superseded after a late one, the count stays",
+        late: (2, true),
+        expected: ("rotated", 6, &[0], (2, false)),
+        ..ROTATING
+    },
+    Case {
+        name: "sixteen in the window are enough",
+        superseded: &[1; 16],
+        expected: ("repeated", 5, &[1; 16], (0, false)),
+        ..ROTATING
+    },
+    Case {
+        name: "fifteen are not",
+        superseded: &[1; 15],
+        expected: ("rotated", 6, &[0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], (0, false)),
+        ..ROTATING
+    },
+    Case {
+        name: "the one before, in the first half of the window",
+        superseded: &[GRACE / 2 - 1],
+        presented: 4,
+        expected: ("repeated", 5, &[GRACE / 2 - 1], (0, false)),
+        ..ROTATING
+    },
+    Case {
+        name: "the one before, in the second half of the window",
+        superseded: &[GRACE / 2, GRACE - 1],
+        presented: 4,
+        late: (2, false),
+        expected: ("opened anew", 5, &[0, GRACE - 1], (2, false)),
+        ..ROTATING
+    },
+    Case {
+        name: "the one before, in the last moment of the window, after a late answer",
+        superseded: &[GRACE - 1],
+        presented: 4,
+        late: (2, true),
+        expected: ("opened anew", 5, &[0], (2, true)),
+        ..ROTATING
+    },
+    Case {
+        name: "the first one after four rotations, in the window",
+        superseded: &[1, 2, 3, GRACE - 1],
+        presented: 1,
+        expected: ("repeated", 5, &[1, 2, 3, GRACE - 1], (0, false)),
+        ..ROTATING
+    },
+    Case {
+        name: "the one before, late for the first time",
+        presented: 4,
+        expected: ("opened anew", 5, &[0], (1, true)),
+        ..ROTATING
+    },
+    Case {
+        name: "without a window it is late at once",
+        superseded: &[0],
+        presented: 4,
+        grace: 0,
+        expected: ("opened anew", 5, &[0], (1, true)),
+        ..ROTATING
+    },
+    Case {
+        name: "late again for the same generation counts once",
+        presented: 4,
+        late: (1, true),
+        expected: ("opened anew", 5, &[0], (1, true)),
+        ..ROTATING
+    },
+    Case {
+        name: "the second late generation",
+        presented: 4,
+        late: (1, false),
+        expected: ("opened anew", 5, &[0], (2, true)),
+        ..ROTATING
+    },
+    Case {
+        name: "the third late generation",
+        presented: 4,
+        late: (2, false),
+        expected: ("replayed", 5, &[GRACE], (2, false)),
+        ..ROTATING
+    },
+    Case {
+        name: "older, and out of the window",
+        superseded: &[GRACE - 1, GRACE],
+        presented: 3,
+        expected: ("replayed", 5, &[GRACE - 1, GRACE], (0, false)),
+        ..ROTATING
+    },
+    Case {
+        name: "older than is remembered",
+        presented: 1,
+        expected: ("replayed", 5, &[GRACE], (0, false)),
+        ..ROTATING
+    },
+    Case {
+        name: "never handed out",
+        presented: 6,
+        expected: ("ahead", 5, &[GRACE], (0, false)),
+        ..ROTATING
+    },
+    Case {
+        name: "never heard of by a store that went back",
+        presented: 9,
+        late: (2, true),
+        went_back: true,
+        expected: ("rotated", 10, &[0], (0, false)),
+        ..ROTATING
+    },
+    Case {
+        name: "the current one of a store that went back",
+        went_back: true,
+        expected: ("rotated", 6, &[0], (0, false)),
+        ..ROTATING
+    },
+    Case {
+        name: "a stable one stays",
+        superseded: &[GRACE - 1, GRACE],
+        late: (2, true),
+        expected: ("kept", 5, &[GRACE - 1, GRACE], (2, true)),
+        ..STABLE
+    },
+    Case {
+        name: "a stable one stays, however full the memory",
+        superseded: &[1; 16],
+        expected: ("kept", 5, &[1; 16], (0, false)),
+        ..STABLE
+    },
+    Case {
+        name: "one that was superseded before it was stable, in the window",
+        superseded: &[GRACE / 2, GRACE - 1],
+        presented: 3,
+        expected: ("repeated", 5, &[GRACE / 2, GRACE - 1], (0, false)),
+        ..STABLE
+    },
+    Case {
+        name: "one that was superseded before it was stable, late",
+        presented: 4,
+        expected: ("opened anew", 5, &[0], (1, true)),
+        ..STABLE
+    },
+    Case {
+        name: "an older one than the stable one",
+        presented: 3,
+        expected: ("replayed", 5, &[GRACE], (0, false)),
+        ..STABLE
+    },
+    Case {
+        name: "one ahead of the stable one",
+        presented: 6,
+        expected: ("ahead", 5, &[GRACE], (0, false)),
+        ..STABLE
+    },
+    Case {
+        name: "one ahead of the stable one, where the store went back",
+        presented: 8,
+        went_back: true,
+        expected: ("rotated", 9, &[0], (0, false)),
+        ..STABLE
+    },
+];
+
+/// The table holds the pure function and both stores.
+async fn every_case_of_the_table_is_decided_so(world: World) {
+    let now = after(1_000_000);
+    for (number, case) in CASES.iter().enumerate() {
+        let session = session(id(u8::try_from(number).unwrap(), 1), start());
+        let ends_at = millis(session.ends_at);
+        let ago = |ages: &[i64]| ages.iter().map(|age| millis(now) - age).collect::<Vec<_>>();
+        let state = |generation, superseded, (late, late_counted), changed_at, idle_ends_at| {
+            RefreshState { generation, changed_at, idle_ends_at, superseded, late, late_counted }
+        };
+        let idle_before = millis(now) + 1;
+        let before = state(5, ago(case.superseded), case.late, millis(now) - 1, idle_before);
+        world.store.begin(&session, &before, known_to_nobody(), now).await.unwrap();
+        // Its bucket lacks an ending, then.
+        let ended = if case.went_back {
+            world.log.append_ending(id(session.id.bucket(), 2)).await
+        } else {
+            0
+        };
+        let (answer, generation, superseded, late) = case.expected;
+        let idle_ends_at = match answer {
+            "rotated" | "kept" => millis(now) + i64::from(IDLE) * 1000,
+            _ => idle_before,
+        };
+        let changed = matches!(answer, "rotated" | "kept" | "opened anew");
+        let changed_at = millis(now) - i64::from(!changed);
+        let after = state(generation, ago(superseded), late, changed_at, idle_ends_at);
+
+        let pure = before.refresh(&Presented {
+            generation: case.presented,
+            now: millis(now),
+            grace: case.grace,
+            idle: i64::from(IDLE) * 1000,
+            ends_at,
+            refresh_tokens: case.refresh_tokens,
+            store_went_back: case.went_back,
+        });
+        assert_eq!(name(&pure), answer, "{}", case.name);
+        let &Case { presented: generation, grace, refresh_tokens, .. } = case;
+        let offer = Offer { generation, grace, refresh_tokens };
+        let refreshed = world.store.refresh(&session.id, &offer, known(ended), now).await;
+        let (_, stored, refreshed) = refreshed.unwrap().unwrap();
+        assert_eq!(refreshed, pure, "{}", case.name);
+        assert_eq!(stored, after, "{}", case.name);
+        let found = world.store.find(&session.id, known(ended), now).await.unwrap();
+        assert_eq!(found, Some((session, after)), "{}", case.name);
+    }
+}
+
+async fn a_profile_can_be_changed_while_a_session_runs(world: World) {
+    let at = known_to_nobody();
+    world.begin(id(1, 1), at, start()).await;
+    let mut seen = Vec::new();
+    for (n, (generation, refresh_tokens)) in [
+        (1, RefreshTokens::Rotate),
+        (2, RefreshTokens::Stable),
+        (2, RefreshTokens::Stable),
+        (2, RefreshTokens::Rotate),
+        (3, RefreshTokens::Rotate),
+        (4, RefreshTokens::Stable),
+        // Lost, and asked for late under either profile.
+        (3, RefreshTokens::Stable),
+        (3, RefreshTokens::Rotate),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let offer = Offer { generation, grace: GRACE, refresh_tokens };
+        let now = after(i64::try_from(n).unwrap() * 2 * GRACE);
+        let answer = world.store.refresh(&id(1, 1), &offer, at, now).await.unwrap();
+        let (_, state, refreshed) = answer.unwrap();
+        seen.push((name(&refreshed), state.generation));
+    }
+    let expected = [
+        ("rotated", 2),
+        ("kept", 2),
+        ("kept", 2),
+        ("rotated", 3),
+        ("rotated", 4),
+        ("kept", 4),
+        ("opened anew", 4),
+        ("opened anew", 4),
+    ];
+    assert_eq!(seen, expected);
 }
 
 fn any_state(numbers: &mut Numbers, ends_at: i64) -> RefreshState {
@@ -691,8 +1002,9 @@ fn any_state(numbers: &mut Numbers, ends_at: i64) -> RefreshState {
 fn name(refreshed: &Refreshed) -> &'static str {
     match refreshed {
         Refreshed::Rotated(_) => "rotated",
+        Refreshed::Kept(_) => "kept",
         Refreshed::Repeated(None) => "repeated",
-        Refreshed::Repeated(Some(_)) => "late",
+        Refreshed::Repeated(Some(_)) => "opened anew",
         Refreshed::Expired => "expired",
         Refreshed::Replayed(_) => "replayed",
         Refreshed::Ahead { .. } => "ahead",
@@ -1111,7 +1423,7 @@ async fn a_session_takes_less_than_300_bytes_of_redis() {
                     let state = RefreshState::begin(millis(start()), idle, ends_at);
                     let at = known_to_nobody();
                     store.begin(&session, &state, at, start()).await.unwrap();
-                    let offer = Offer { generation: 1, grace: GRACE };
+                    let offer = rotating(1);
                     store.refresh(&id, &offer, at, after(60_000)).await.unwrap().unwrap();
                 }
             })

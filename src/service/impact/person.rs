@@ -3,7 +3,8 @@
 use crate::catalog::{KnownClient, RoleInForce};
 use crate::database::DatabaseError;
 use crate::domain::client::{
-    Client, ClientAuthentication, ExchangePolicy, Lifetimes, SigningAlgorithm, TokenFormat,
+    Client, ClientAuthentication, ExchangePolicy, Lifetimes, RefreshTokens, SigningAlgorithm,
+    TokenFormat,
 };
 use crate::domain::grant::{self, Facts, Grant, RoleFacts, TokenRequest};
 use crate::domain::impact::{Effect, Held};
@@ -159,6 +160,7 @@ pub(super) fn any_client() -> Result<KnownClient, DatabaseError> {
         token_format: TokenFormat::default(),
         algorithm: SigningAlgorithm::default(),
         lifetimes: Lifetimes::default(),
+        refresh_tokens: RefreshTokens::default(),
     };
     Ok(KnownClient { client, ceiling: None })
 }
