@@ -3,7 +3,8 @@
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Config, DatabaseUrl, TokenStoreConfig};
-use crate::database::{Database, Location};
+use crate::database::{Database, DatabaseError, Location, log};
+use crate::domain::Time;
 use crate::domain::deployment::{Deployment, EntryId, Plan};
 use crate::http::{self, Settings};
 use crate::service::feed::{Feed, FeedLimits};
@@ -207,17 +208,22 @@ fn make_private(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Entries of the log that can hit nothing any more are dropped, a few at a time.
+/// Entries of the log that can hit nothing any more are dropped.
 async fn forget_expired(database: Database, clock: Clock) {
     let mut ticks = tokio::time::interval(Duration::from_secs(60));
     loop {
         ticks.tick().await;
-        let now = clock.now();
-        let forgotten = database.write(move |c| crate::database::log::forget_expired(c, now)).await;
-        if let Err(error) = forgotten {
+        if let Err(error) = forget_what_expired(&database, clock.now()).await {
             tracing::warn!(%error, "expired revocations are still in the log");
         }
     }
+}
+
+/// All of them, however many expire at once, in transactions that others can come between.
+async fn forget_what_expired(database: &Database, now: Time) -> Result<(), DatabaseError> {
+    let some = || database.write(move |c| log::forget_expired(c, now));
+    while some().await? == log::FORGOTTEN_AT_ONCE {}
+    Ok(())
 }
 
 /// Resolves at the first SIGTERM or SIGINT.

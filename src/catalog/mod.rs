@@ -10,6 +10,7 @@ use crate::catalog::shelf::Shelf;
 use crate::clock::Clock;
 use crate::database::log::{self, Batch, Change, ChangeKind};
 use crate::database::{self, Database, DatabaseError};
+use crate::domain::Time;
 use crate::domain::client::Client;
 use crate::domain::grant::RoleFacts;
 use crate::domain::ids::{ClientId, ProviderId, Role, TenantId};
@@ -20,6 +21,7 @@ use crate::domain::role_mapping::RoleMapping;
 use crate::domain::template::version::TemplateName;
 use crate::domain::template::{Bound, Limits, RoleTemplate};
 use crate::domain::tenant::{Status, Tenant};
+use chrono::TimeDelta;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -33,7 +35,9 @@ pub const STANDARD_VOCABULARY: &str = include_str!("../../templates/resources.to
 /// Entries of one kind that are held at most.
 const CAPACITY: usize = 20_000;
 
-const FORGET_EVERY: Duration = Duration::from_secs(30);
+const FORGET_EVERY: TimeDelta = TimeDelta::seconds(30);
+/// What a request waits for the logs.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(2);
 
 /// A client with its ceiling compiled.
 #[derive(Debug)]
@@ -159,7 +163,7 @@ impl Catalog {
     ) -> Result<Self, DatabaseError> {
         let (now, began) = (clock.now(), Instant::now());
         let (batch, endings, vocabulary, limits) = database
-            .read(move |c| {
+            .survey(move |c| {
                 let endings = log::last_endings(c, now)?;
                 let batch = log::read_after(c, 0, u64::MAX, now)?;
                 let vocabulary = database::documents::find_vocabulary(c)?;
@@ -202,14 +206,15 @@ impl Catalog {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failing = false;
-        let mut forgotten = Instant::now();
+        let mut forgotten = self.0.clock.now();
         loop {
             ticks.tick().await;
-            if forgotten.elapsed() > FORGET_EVERY {
-                forgotten = Instant::now();
-                self.forget_expired();
+            let now = self.0.clock.now();
+            if now - forgotten > FORGET_EVERY {
+                forgotten = now;
+                self.forget_expired(now);
             }
-            match self.catch_up().await {
+            match self.read_logs().await {
                 Ok(()) => failing = false,
                 // Once an outage: the next line would say the same.
                 Err(error) if !failing => {
@@ -221,16 +226,27 @@ impl Catalog {
         }
     }
 
-    /// Applies everything that was committed before this call.
+    /// Applies everything that was committed before this call. Where the logs cannot be read, all who ask are
+    /// told so in the same time, and not one after the other.
     pub async fn catch_up(&self) -> Result<(), DatabaseError> {
+        let limited = tokio::time::timeout(CATCH_UP_LIMIT, self.read_logs());
+        limited.await.unwrap_or(Err(DatabaseError::TimedOut))
+    }
+
+    async fn read_logs(&self) -> Result<(), DatabaseError> {
         let inner = &self.0;
+        let called = Instant::now();
         let mut changes_applied = inner.changes_applied.lock().await;
+        // Of many who come at once, one reads for all who came before it began.
+        if self.caught_up() >= called {
+            return Ok(());
+        }
         let began = Instant::now();
         let (now, changes_after) = (inner.clock.now(), *changes_applied);
         let revocations_after = self.revocations().applied();
         let batch = inner
             .database
-            .read(move |c| log::read_after(c, revocations_after, changes_after, now))
+            .survey(move |c| log::read_after(c, revocations_after, changes_after, now))
             .await?;
         // SECURITY: changes first. Whoever decides in between uses new facts and the old position, and a
         // token that is too old by its position only dies too soon.
@@ -268,8 +284,7 @@ impl Catalog {
     }
 
     /// Drops what can hit nothing any more. Looks at every entry, so it is done now and then.
-    fn forget_expired(&self) {
-        let now = self.0.clock.now();
+    fn forget_expired(&self, now: Time) {
         self.0.revocations.write().unwrap_or_else(PoisonError::into_inner).forget(now);
         self.recent_mut().forget(now);
     }
@@ -337,8 +352,11 @@ impl Catalog {
     }
 
     pub fn check_fresh(&self) -> Result<(), Stale> {
-        let caught_up = *self.0.caught_up.lock().unwrap_or_else(PoisonError::into_inner);
-        if caught_up.elapsed() <= self.0.stale_after { Ok(()) } else { Err(Stale) }
+        if self.caught_up().elapsed() <= self.0.stale_after { Ok(()) } else { Err(Stale) }
+    }
+
+    fn caught_up(&self) -> Instant {
+        *self.0.caught_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn vocabulary(&self) -> Arc<Vocabulary> {

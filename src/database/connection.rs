@@ -1,9 +1,9 @@
 //! One connection type for both databases, and how each is opened.
 
+use diesel::Connection as _;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection as _, TransactionManager as _};
 use diesel::r2d2::{self, ManageConnection, R2D2Connection as _};
 use diesel::sqlite::SqliteConnection;
-use diesel::{Connection as _, QueryResult};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -63,10 +63,15 @@ impl ManageConnection for Manager {
                 // Before libpq does: OpenSSL then takes nothing down at the end of the process, when a thread of
                 // the pool may still be connecting. That would be a crash.
                 openssl_sys::init();
-                let mut connection = diesel::pg::PgConnection::establish(url.reveal())
+                let mut connection = diesel::pg::PgConnection::establish(&noticing(url.reveal()))
                     .map_err(r2d2::Error::ConnectionError)?;
+                // The last: a node that is cut off in the middle of a transaction lets go of what it has
+                // locked, above all of the log's head, so that the others go on.
                 connection
-                    .batch_execute("SET synchronous_commit = on; SET statement_timeout = '5s';")
+                    .batch_execute(
+                        "SET synchronous_commit = on; SET statement_timeout = '5s'; \
+                         SET idle_in_transaction_session_timeout = '3s';",
+                    )
                     .map_err(r2d2::Error::QueryError)?;
                 Ok(DbConnection::Postgres(connection))
             }
@@ -77,6 +82,24 @@ impl ManageConnection for Manager {
     }
     fn has_broken(&self, connection: &mut DbConnection) -> bool {
         connection.is_broken()
+    }
+}
+
+/// A PostgreSQL that is gone without a word is noticed in seconds, not in the quarter of an hour that TCP
+/// takes for it. What the URL says itself counts: libpq takes the last.
+#[cfg(feature = "postgres")]
+fn noticing(url: &str) -> String {
+    const NOTICE: &str = "connect_timeout=2&tcp_user_timeout=4000\
+                          &keepalives_idle=2&keepalives_interval=1&keepalives_count=3";
+    let (before, rest) = url.split_once("://").unwrap_or(("postgres", url));
+    // A password may hold a question mark.
+    let (user, place) = match rest.split_once('@') {
+        Some((user, place)) if !user.contains('/') => (format!("{user}@"), place),
+        _ => (String::new(), rest),
+    };
+    match place.split_once('?') {
+        Some((place, own)) => format!("{before}://{user}{place}?{NOTICE}&{own}"),
+        None => format!("{before}://{user}{place}?{NOTICE}"),
     }
 }
 
@@ -94,6 +117,23 @@ pub(super) fn write_transaction<T, E: From<diesel::result::Error>>(
         DbConnection::Postgres(c) => AnsiTransactionManager::begin_transaction(c)?,
     }
     let outcome = work(connection);
+    close(connection, outcome)
+}
+
+/// Within a transaction: what `work` does is kept, or taken back, by itself.
+pub(super) fn savepoint<T, E: From<diesel::result::Error>>(
+    connection: &mut DbConnection,
+    work: impl FnOnce(&mut DbConnection) -> Result<T, E>,
+) -> Result<T, E> {
+    on_each!(connection, c => AnsiTransactionManager::begin_transaction(c))?;
+    let outcome = work(connection);
+    close(connection, outcome)
+}
+
+fn close<T, E: From<diesel::result::Error>>(
+    connection: &mut DbConnection,
+    outcome: Result<T, E>,
+) -> Result<T, E> {
     if outcome.is_ok() {
         on_each!(connection, c => AnsiTransactionManager::commit_transaction(c))?;
     } else {
@@ -132,9 +172,4 @@ pub(super) fn revert_all(connection: &mut DbConnection) -> diesel::migration::Re
         DbConnection::Postgres(c) => c.revert_all_migrations(POSTGRES_MIGRATIONS)?,
     };
     Ok(())
-}
-
-/// How far a row count is from the one that was meant.
-pub(super) fn exactly_one(rows: usize) -> QueryResult<()> {
-    if rows == 1 { Ok(()) } else { Err(diesel::result::Error::NotFound) }
 }

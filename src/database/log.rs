@@ -1,7 +1,7 @@
 //! The revocation log and the change log. Each entry's position comes from a one-row head that is
 //! raised in the same transaction: a reader who has seen the head has seen everything before it.
 
-use crate::database::connection::{DbConnection, exactly_one};
+use crate::database::connection::{DbConnection, on_each};
 use crate::database::schema::{changes, heads, revocations};
 use crate::database::{
     DatabaseError, SessionEndings, from_json, from_millis, from_position, to_json, to_millis,
@@ -69,11 +69,10 @@ pub(super) fn head(c: &mut DbConnection, name: &str) -> Result<u64, DatabaseErro
 
 /// The row lock is held until the transaction ends, so that positions are in the order of commits.
 pub(super) fn raise_head(c: &mut DbConnection, name: &str) -> Result<i64, DatabaseError> {
-    let raised = diesel::update(heads::table.find(name))
+    let raise = diesel::update(heads::table.find(name))
         .set(heads::position.eq(heads::position + 1))
-        .execute(c)?;
-    exactly_one(raised)?;
-    Ok(heads::table.find(name).select(heads::position).first(c)?)
+        .returning(heads::position);
+    Ok(on_each!(c, c => raise.get_result(c))?)
 }
 
 /// Takes the row lock that first starts of several nodes meet at.
@@ -253,11 +252,14 @@ pub(super) fn session_endings(
     })
 }
 
-/// Entries that can hit nothing any more. Bounded, so that no one pays for many.
+/// So many entries are forgotten in one transaction, so that nobody waits for more.
+pub const FORGOTTEN_AT_ONCE: usize = 1000;
+
+/// Entries that can hit nothing any more, some of them; how many.
 pub fn forget_expired(c: &mut DbConnection, now: Time) -> Result<usize, DatabaseError> {
     let expired: Vec<i64> = revocations::table
         .filter(revocations::expires_at.le(to_millis(now)))
-        .limit(1000)
+        .limit(i64::try_from(FORGOTTEN_AT_ONCE).unwrap_or(i64::MAX))
         .select(revocations::position)
         .load(c)?;
     Ok(diesel::delete(revocations::table.filter(revocations::position.eq_any(expired)))

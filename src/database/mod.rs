@@ -2,6 +2,7 @@
 
 mod connection;
 mod schema;
+mod turns;
 
 pub mod audit;
 pub mod clients;
@@ -19,13 +20,19 @@ pub mod tokens;
 
 pub use self::connection::{DbConnection, Location};
 
+use crate::database::turns::Turns;
 use crate::domain::Time;
 use crate::domain::ids::SessionId;
 use diesel::r2d2::Pool;
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
-/// Longer than any of our transactions takes.
-const TIME_LIMIT: Duration = Duration::from_secs(8);
+/// Nobody who asks for one thing waits longer: the next server may do better.
+const TIME_LIMIT: Duration = Duration::from_secs(2);
+/// For what looks at everything that there is.
+const SURVEY_LIMIT: Duration = Duration::from_secs(8);
 
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -39,6 +46,11 @@ pub enum DatabaseError {
     TimedOut,
     #[error("the database task was cancelled")]
     Cancelled(#[from] tokio::task::JoinError),
+    /// Several share what a transaction fails of.
+    #[error("a transaction was not committed")]
+    NotCommitted(#[source] Arc<DatabaseError>),
+    #[error("the database task was given up")]
+    Abandoned,
     /// Somebody wrote what we would not have written.
     #[error("a stored {0} cannot be understood")]
     Corrupt(&'static str),
@@ -47,6 +59,8 @@ pub enum DatabaseError {
 #[derive(Clone)]
 pub struct Database {
     pool: Pool<connection::Manager>,
+    /// Of the writers, where only one can write at a time.
+    turns: Option<Arc<Turns>>,
 }
 
 /// The sessions of one bucket that were ended, and how far the log was read for that.
@@ -59,6 +73,7 @@ pub struct SessionEndings {
 impl Database {
     /// Connects on a thread that may block, so that a dead database is known at once.
     pub async fn open(location: Location, connections: u32) -> Result<Self, DatabaseError> {
+        let turns = matches!(location, Location::Sqlite(_)).then(Arc::default);
         let open = move || {
             Pool::builder()
                 .max_size(connections)
@@ -67,24 +82,32 @@ impl Database {
                 .error_handler(Box::new(LogWithoutSecrets))
                 .build(connection::Manager { location })
         };
-        Ok(Self { pool: tokio::task::spawn_blocking(open).await?? })
+        Ok(Self { pool: tokio::task::spawn_blocking(open).await??, turns })
     }
 
     /// Applies what is pending; the names of what was.
     pub async fn migrate(&self) -> Result<Vec<String>, DatabaseError> {
-        self.blocking(|c| connection::migrate(c).map_err(DatabaseError::Migration)).await
+        self.blocking(|_, c| connection::migrate(c).map_err(DatabaseError::Migration)).await
     }
 
     /// Takes every migration back, with all data.
     pub async fn revert_all_migrations(&self) -> Result<(), DatabaseError> {
-        self.blocking(|c| connection::revert_all(c).map_err(DatabaseError::Migration)).await
+        self.blocking(|_, c| connection::revert_all(c).map_err(DatabaseError::Migration)).await
     }
 
     pub async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut DbConnection) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, DatabaseError> {
-        self.within_limit(work).await
+        self.within(TIME_LIMIT, |_, c| work(c)).await
+    }
+
+    /// As `read`, for what looks at everything and may take its time.
+    pub async fn survey<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut DbConnection) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        self.within(SURVEY_LIMIT, |_, c| work(c)).await
     }
 
     /// One transaction, committed when `work` is Ok. Nothing slow belongs inside.
@@ -92,49 +115,73 @@ impl Database {
         &self,
         work: impl FnOnce(&mut DbConnection) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, DatabaseError> {
-        self.within_limit(move |c| connection::write_transaction(c, work)).await
+        self.transaction(TIME_LIMIT, work).await
     }
 
-    /// As `write`; what `work` refuses is taken back too.
+    /// As `write`; what `work` refuses is taken back too. It may take its time.
     pub async fn attempt<T: Send + 'static, E: Send + 'static>(
         &self,
         work: impl FnOnce(&mut DbConnection) -> Result<Result<T, E>, DatabaseError> + Send + 'static,
     ) -> Result<Result<T, E>, DatabaseError> {
-        self.within_limit(move |c| {
-            let attempted = connection::write_transaction(c, |c| match work(c) {
-                Ok(Ok(done)) => Ok(done),
-                Ok(Err(refused)) => Err(TakenBack::Refused(refused)),
-                Err(error) => Err(TakenBack::Failed(error)),
-            });
-            match attempted {
-                Ok(done) => Ok(Ok(done)),
-                Err(TakenBack::Refused(refused)) => Ok(Err(refused)),
-                Err(TakenBack::Failed(error)) => Err(error),
-            }
-        })
-        .await
+        let attempted = self.transaction(SURVEY_LIMIT, move |c| match work(c) {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(refused)) => Err(TakenBack::Refused(refused)),
+            Err(error) => Err(TakenBack::Failed(error)),
+        });
+        match attempted.await {
+            Ok(done) => Ok(Ok(done)),
+            Err(TakenBack::Refused(refused)) => Ok(Err(refused)),
+            Err(TakenBack::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn transaction<T: Send + 'static, E>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce(&mut DbConnection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        E: From<DatabaseError> + From<diesel::result::Error> + Send + 'static,
+    {
+        let Some(turns) = self.turns.clone() else {
+            let write = move |asker: &Asker, c: &mut DbConnection| {
+                connection::write_transaction(c, |c| {
+                    let done = work(c)?;
+                    if asker.is_gone() { Err(DatabaseError::Abandoned.into()) } else { Ok(done) }
+                })
+            };
+            return self.within(limit, write).await;
+        };
+        let written = tokio::time::timeout(limit, turns.write(self.pool.clone(), work));
+        written.await.unwrap_or_else(|_| Err(DatabaseError::TimedOut.into()))
     }
 
     /// A database that hangs must not hang whoever asks. What was under way may be done all the same:
     /// nobody was told that it is.
-    async fn within_limit<T: Send + 'static>(
+    async fn within<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
         &self,
-        work: impl FnOnce(&mut DbConnection) -> Result<T, DatabaseError> + Send + 'static,
-    ) -> Result<T, DatabaseError> {
-        let limited = tokio::time::timeout(TIME_LIMIT, self.blocking(work));
-        limited.await.unwrap_or(Err(DatabaseError::TimedOut))
+        limit: Duration,
+        work: impl FnOnce(&Asker, &mut DbConnection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        let limited = tokio::time::timeout(limit, self.blocking(work));
+        limited.await.unwrap_or_else(|_| Err(DatabaseError::TimedOut.into()))
     }
 
-    async fn blocking<T: Send + 'static>(
+    async fn blocking<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
         &self,
-        work: impl FnOnce(&mut DbConnection) -> Result<T, DatabaseError> + Send + 'static,
-    ) -> Result<T, DatabaseError> {
+        work: impl FnOnce(&Asker, &mut DbConnection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
         let pool = self.pool.clone();
-        tokio::task::spawn_blocking(move || {
-            let mut connection = pool.get()?;
-            work(&mut connection)
-        })
-        .await?
+        let (asker, _here) = Asker::new();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut connection = pool.get().map_err(DatabaseError::from)?;
+            // When a database is back that was away, nothing is done for those who have gone.
+            if asker.is_gone() {
+                return Err(DatabaseError::Abandoned.into());
+            }
+            work(&asker, &mut connection)
+        });
+        done.await.map_err(DatabaseError::from)?
     }
 
     /// Which sessions of a bucket ended after a position of the log, of those that could still live.
@@ -147,10 +194,31 @@ impl Database {
     }
 }
 
+/// Whoever asked for something: gone when they were told that it takes too long.
+struct Asker(oneshot::Sender<Infallible>);
+
+impl Asker {
+    /// Here as long as the other half is.
+    fn new() -> (Self, oneshot::Receiver<Infallible>) {
+        let (asker, here) = oneshot::channel();
+        (Self(asker), here)
+    }
+
+    fn is_gone(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
 /// Why a transaction is taken back.
 enum TakenBack<E> {
     Refused(E),
     Failed(DatabaseError),
+}
+
+impl<E> From<DatabaseError> for TakenBack<E> {
+    fn from(error: DatabaseError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl<E> From<diesel::result::Error> for TakenBack<E> {

@@ -128,6 +128,10 @@ impl<K: Clone + Eq + Hash> Index<K> {
         hits.map(|(_, entry)| entry.position).max().unwrap_or(0)
     }
 
+    fn held(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
     fn forget(&mut self, now: Time) {
         self.0.retain(|_, entries| {
             entries.retain(|(_, entry)| now < entry.expires_at);
@@ -206,6 +210,25 @@ impl RevocationView {
     /// The log was read up to here.
     pub fn advance_to(&mut self, position: u64) {
         self.applied = self.applied.max(position);
+    }
+
+    /// How many entries it holds: those on one target count once.
+    pub fn held(&self) -> usize {
+        let recalled: usize = self.recalled.values().map(Vec::len).sum();
+        let held = [
+            self.tokens.held(),
+            self.sessions.held(),
+            self.subjects.held(),
+            self.tenants.held(),
+            self.clients.held(),
+            self.providers.held(),
+            self.api_keys.held(),
+            self.roles.held(),
+            self.templates.held(),
+            self.before.held(),
+            recalled,
+        ];
+        held.into_iter().sum()
     }
 
     /// Drops what can hit nothing any more. Session and token entries need to be known only as long

@@ -65,7 +65,7 @@ pub async fn apply(
 ) -> Result<Plan, NotApplied> {
     for _ in 0..ATTEMPTS {
         let gather = gather(wanted, prune, sealing);
-        let planned = database.read(gather.clone()).await??;
+        let planned = database.survey(gather.clone()).await??;
         let (position, empty) = (planned.position, planned.plan.is_empty());
         let check = move || templates::check_outcome(planned.plan, &planned.published);
         let plan = tokio::task::spawn_blocking(check).await.map_err(DatabaseError::from)?;

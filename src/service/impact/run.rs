@@ -133,7 +133,7 @@ impl Run {
         let inner = Arc::clone(&self.service.0);
         let only = self.only().cloned();
         let tenant = only.clone();
-        let count = inner.database.read(move |c| database::subjects::count(c, tenant.as_ref()));
+        let count = inner.database.survey(move |c| database::subjects::count(c, tenant.as_ref()));
         let count = count.await.map_err(Unavailable::from)?;
         self.begin(Phase::Subjects, count);
         let client = any_client().map_err(Unavailable::from)?;

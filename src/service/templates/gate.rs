@@ -182,7 +182,7 @@ pub async fn review_all(
         }
         read(c).map(Ok)
     };
-    let stored: Stored = database.read(gather).await??;
+    let stored: Stored = database.survey(gather).await??;
     Ok(aside(move || Ok(stored.compile()?.review_all(&proposed))).await?)
 }
 
@@ -198,6 +198,6 @@ pub async fn review(
         Ok(()) => read(c).map(Ok),
         Err(not) => Ok(Err(not)),
     };
-    let stored: Stored = database.read(gather).await??;
+    let stored: Stored = database.survey(gather).await??;
     Ok(aside(move || Ok(stored.compile()?.review(&name, &source))).await?)
 }

@@ -200,7 +200,7 @@ pub async fn publish_all(
     publications.iter().try_for_each(|publication| publication.author.check())?;
     for _ in 0..ATTEMPTS {
         let wanted = publications.to_vec();
-        let gathered = database.read(move |c| gather(c, &wanted, now)).await??;
+        let gathered = database.survey(move |c| gather(c, &wanted, now)).await??;
         let Gathered { stored, written } = gathered;
         let position = stored.position;
         let names = publications.iter().map(|publication| publication.name.clone());
@@ -342,7 +342,7 @@ pub async fn withdraw(
             }
             Ok(Ok(stored))
         };
-        let stored: Stored = database.read(gather).await??;
+        let stored: Stored = database.survey(gather).await??;
         let position = stored.position;
         let wanted = name.clone();
         let review = aside(move || {

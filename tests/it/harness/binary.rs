@@ -118,6 +118,10 @@ impl Binary {
         Start::new("rolemint", &command).run()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.as_ref().unwrap().pid()
+    }
+
     /// SIGKILL; then [`Binary::start`] starts it on what it left.
     pub(crate) fn kill(&mut self) {
         self.server.take().unwrap().kill();

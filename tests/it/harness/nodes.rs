@@ -92,6 +92,10 @@ impl Nodes {
         self.nodes.len()
     }
 
+    pub(crate) fn client(&self, node: usize) -> &Browser {
+        &self.nodes[node].client
+    }
+
     /// Moves all clocks; they stay as far apart as they are.
     pub(crate) fn advance(&self, by: TimeDelta) {
         self.nodes.iter().for_each(|node| node.clock.advance(by));

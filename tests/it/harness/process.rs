@@ -13,6 +13,8 @@ use super::logs;
 /// the server's process id, and the server's command line. Each line of input is a signal to pass on. The
 /// guard never waits for the server while the pipe is open, so the process id stays the server's.
 const GUARD: &str = r#"
+# To a server, a file that may not grow (see prlimit) is an error, as a full disk is, and not its end.
+trap '' XFSZ
 end=$1; remove=$2; pid_file=$3; shift 3
 "$@" </dev/null &
 server=$!

@@ -244,6 +244,17 @@ impl Postgres {
         output(&mut psql, LIMIT).success().trim_end().to_owned()
     }
 
+    /// Changes a setting of the running cluster, for connections that are open too.
+    pub(crate) fn set(&self, name: &str, value: &str) {
+        self.sql("postgres", &format!("alter system set {name} = '{value}'"));
+        self.sql("postgres", "select pg_reload_conf()");
+        // The connection of each look is new.
+        until("the setting", LIMIT, || {
+            let now = self.sql("postgres", &format!("show {name}"));
+            (now == value).then_some(())
+        });
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.server.pid()
     }

@@ -141,6 +141,11 @@ pub(super) async fn run(path: &Path, clock: Clock, listener: Option<TcpListener>
 
 /// A database of the tests, by its URL.
 pub(crate) async fn open(url: &str) -> Database {
+    open_with(url, 2).await
+}
+
+/// With so many connections at most.
+pub(crate) async fn open_with(url: &str, connections: u32) -> Database {
     let location = match url.strip_prefix("sqlite:") {
         Some(path) => Location::Sqlite(path.to_owned()),
         #[cfg(feature = "postgres")]
@@ -148,7 +153,7 @@ pub(crate) async fn open(url: &str) -> Database {
         #[cfg(not(feature = "postgres"))]
         None => panic!("a build without PostgreSQL"),
     };
-    Database::open(location, 2).await.unwrap()
+    Database::open(location, connections).await.unwrap()
 }
 
 /// Everything that the servers of this process log goes into one file of the log folder.
