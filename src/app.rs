@@ -3,16 +3,17 @@
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Config, DatabaseUrl, TokenStoreConfig};
-use crate::database::{Database, DatabaseError, Location, log};
+use crate::database::{self, Database, DatabaseError, Location, log};
 use crate::domain::Time;
 use crate::domain::deployment::{Deployment, EntryId, Plan};
-use crate::http::{self, Settings};
+use crate::http::{self, Proxies, Settings};
 use crate::service::feed::{Feed, FeedLimits};
 use crate::service::{self, Parts, Service};
 use crate::signing::SealingKey;
 use crate::token_store::{EmbeddedPath, TokenStore};
 use crate::upstream::{Upstream, UpstreamLimits};
 use anyhow::Context as _;
+use chrono::TimeDelta;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
@@ -100,7 +101,8 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
         ..UpstreamLimits::default()
     };
     let follow = tokio::spawn(catalog.clone().follow(config.revocation.poll_interval));
-    let forget = tokio::spawn(forget_expired(database.clone(), clock.clone()));
+    let forget =
+        tokio::spawn(forget_expired(database.clone(), config.sessions.keep_ended, clock.clone()));
     let feed = Feed::new(FeedLimits {
         streams: config.feed.max_streams,
         streams_per_client: config.feed.max_streams_per_client,
@@ -120,6 +122,10 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
         workers: config.http.workers,
         body_limit: config.http.body_limit,
         secure: config.issuer.scheme() == "https",
+        proxies: Proxies {
+            trusted: config.http.trusted_proxies.clone(),
+            header: config.http.forwarded_header,
+        },
         extra_routes,
     };
     let server = http::serve(service, settings, listener)?;
@@ -208,21 +214,28 @@ fn make_private(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Entries of the log that can hit nothing any more are dropped.
-async fn forget_expired(database: Database, clock: Clock) {
+/// Entries of the log that can hit nothing any more are dropped, and sessions that have been over for long.
+async fn forget_expired(database: Database, keep_ended: TimeDelta, clock: Clock) {
     let mut ticks = tokio::time::interval(Duration::from_secs(60));
     loop {
         ticks.tick().await;
-        if let Err(error) = forget_what_expired(&database, clock.now()).await {
-            tracing::warn!(%error, "expired revocations are still in the log");
+        if let Err(error) = forget_what_expired(&database, keep_ended, clock.now()).await {
+            tracing::warn!(%error, "what may be forgotten is still in the database");
         }
     }
 }
 
 /// All of them, however many expire at once, in transactions that others can come between.
-async fn forget_what_expired(database: &Database, now: Time) -> Result<(), DatabaseError> {
-    let some = || database.write(move |c| log::forget_expired(c, now));
+async fn forget_what_expired(
+    database: &Database,
+    keep_ended: TimeDelta,
+    now: Time,
+) -> Result<(), DatabaseError> {
+    let some = || database.write(move |c| log::forget_expired(c, keep_ended, now));
     while some().await? == log::FORGOTTEN_AT_ONCE {}
+    let before = now - keep_ended;
+    let some = || database.write(move |c| database::sessions::forget_ended(c, before));
+    while some().await? >= log::FORGOTTEN_AT_ONCE {}
     Ok(())
 }
 

@@ -8,9 +8,11 @@ mod stores;
 #[cfg(test)]
 mod tests;
 
+use crate::domain::address::{ForwardedHeader, Network};
 use crate::domain::secret::Secret;
 use crate::telemetry::LogConfig;
 use crate::toml_reader::Problem;
+use chrono::TimeDelta;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,7 @@ pub struct Config {
     /// 32 bytes in base64url: what is secret in the database is sealed under it.
     pub encryption_key: Secret<String>,
     pub http: HttpConfig,
+    pub sessions: SessionsConfig,
     pub revocation: RevocationConfig,
     pub feed: FeedConfig,
     pub upstream: UpstreamConfig,
@@ -65,11 +68,31 @@ pub struct HttpConfig {
     pub workers: Option<usize>,
     /// Bytes that a request's body may have.
     pub body_limit: usize,
+    /// Who is believed about where a request came from.
+    pub trusted_proxies: Vec<Network>,
+    pub forwarded_header: ForwardedHeader,
 }
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { workers: None, body_limit: 65_536 }
+        Self {
+            workers: None,
+            body_limit: 65_536,
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct SessionsConfig {
+    /// How long it can be asked why a session ended, from the end of the longest that it could have lived.
+    pub keep_ended: TimeDelta,
+}
+
+impl Default for SessionsConfig {
+    fn default() -> Self {
+        Self { keep_ended: TimeDelta::days(400) }
     }
 }
 

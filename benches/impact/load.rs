@@ -82,7 +82,8 @@ async fn refresh(
     while !counted.over.load(Ordering::Relaxed) {
         let protocol_scope = ScopeSet::default();
         let wanted = Wanted { scope: None, protocol_scope, details: None, audience: Vec::new() };
-        let request = RefreshRequest { refresh_token: Secret::new(token.clone()), wanted };
+        let request =
+            RefreshRequest { refresh_token: Secret::new(token.clone()), wanted, address: None };
         let issued = service.refresh(&client, &request).await?;
         token.clone_from(issued.refresh_token.context("no refresh token")?.reveal());
         counted.refreshes.fetch_add(1, Ordering::Relaxed);

@@ -2,14 +2,16 @@
 
 use crate::config::source::{Environment, Section};
 use crate::config::{
-    Config, DatabaseConfig, DatabaseUrl, FeedConfig, HttpConfig, RevocationConfig,
+    Config, DatabaseConfig, DatabaseUrl, FeedConfig, HttpConfig, RevocationConfig, SessionsConfig,
     TokenStoreConfig, UpstreamConfig, stores,
 };
+use crate::domain::address::ForwardedHeader;
 use crate::domain::secret::Secret;
 use crate::domain::transport;
 use crate::signing::SealingKey;
 use crate::telemetry::{self, LogConfig, LogFormat};
 use crate::toml_reader::{Node, Problem, Problems, Table, shown};
+use chrono::TimeDelta;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -51,6 +53,7 @@ fn meaning(root: &Section<'_>) -> Option<Config> {
     let token_store = token_store(&root.section("token_store"));
     let encryption_key = encryption_key(&root.section("keys"));
     let http = http(&root.section("http"));
+    let sessions = sessions(&root.section("sessions"));
     let revocation = revocation(&root.section("revocation"));
     let feed = feed(&root.section("feed"));
     let upstream = upstream(&root.section("upstream"));
@@ -74,6 +77,7 @@ fn meaning(root: &Section<'_>) -> Option<Config> {
         token_store: token_store?,
         encryption_key: encryption_key?,
         http: http?,
+        sessions: sessions?,
         revocation: revocation?,
         feed: feed?,
         upstream: upstream?,
@@ -160,8 +164,33 @@ fn http(section: &Section<'_>) -> Option<HttpConfig> {
     let body_limit = section
         .get("body_limit")
         .map_or(Some(default.body_limit), |node| node.number(1024, 16 * 1024 * 1024));
+    let trusted_proxies = section.get("trusted_proxies").map_or(Some(Vec::new()), |node| {
+        // Each that is wrong is reported.
+        Some(node.list()?.iter().filter_map(Node::parse).collect())
+    });
+    let forwarded_header =
+        section.get("forwarded_header").map_or(Some(default.forwarded_header), |node| {
+            node.one_of(&[
+                ("x-forwarded-for", ForwardedHeader::XForwardedFor),
+                ("forwarded", ForwardedHeader::Forwarded),
+            ])
+        });
     section.finish();
-    Some(HttpConfig { workers: workers?, body_limit: body_limit? })
+    Some(HttpConfig {
+        workers: workers?,
+        body_limit: body_limit?,
+        trusted_proxies: trusted_proxies?,
+        forwarded_header: forwarded_header?,
+    })
+}
+
+fn sessions(section: &Section<'_>) -> Option<SessionsConfig> {
+    let default = SessionsConfig::default();
+    let keep_ended = section
+        .get("keep_ended_days")
+        .map_or(Some(default.keep_ended), |node| node.number(1, 3650).map(TimeDelta::days));
+    section.finish();
+    Some(SessionsConfig { keep_ended: keep_ended? })
 }
 
 fn revocation(section: &Section<'_>) -> Option<RevocationConfig> {

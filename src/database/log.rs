@@ -8,9 +8,9 @@ use crate::database::{
     to_position,
 };
 use crate::domain::Time;
-use crate::domain::client::Lifetimes;
 use crate::domain::ids::{SessionId, TenantId};
-use crate::domain::revocation::{NewRevocation, Revocation, RevocationTarget};
+use crate::domain::revocation::{NewRevocation, RecordedRevocation, Revocation, RevocationTarget};
+use crate::domain::session::RegisteredSession;
 use chrono::TimeDelta;
 use diesel::dsl::max;
 use diesel::prelude::*;
@@ -80,18 +80,6 @@ pub fn lock_keys(c: &mut DbConnection) -> Result<(), DatabaseError> {
     raise_head(c, "keys").map(|_| ())
 }
 
-/// Until when a node has to hold an entry in memory: a session is gone from the token store, so that
-/// only its access tokens matter.
-fn held_until(revocation: &NewRevocation, at: Time) -> Time {
-    match revocation.target {
-        RevocationTarget::Session(_) | RevocationTarget::Token(_) => {
-            let longest = TimeDelta::seconds(i64::from(Lifetimes::LONGEST_ACCESS_TOKEN));
-            revocation.expires_at.min(at + longest)
-        }
-        _ => revocation.expires_at,
-    }
-}
-
 /// Appends an entry; it counts when the transaction commits.
 pub fn append_revocation(
     c: &mut DbConnection,
@@ -103,7 +91,7 @@ pub fn append_revocation(
         RevocationTarget::Session(session) => Some(session),
         _ => None,
     };
-    let held_until = held_until(revocation, at);
+    let held_until = revocation.target.held_until(at, revocation.expires_at);
     diesel::insert_into(revocations::table)
         .values((
             revocations::position.eq(position),
@@ -115,6 +103,9 @@ pub fn append_revocation(
             revocations::held_until.eq(to_millis(held_until)),
             revocations::expires_at.eq(to_millis(revocation.expires_at)),
             revocations::reason.eq(&revocation.reason),
+            revocations::kind.eq(revocation.target.kind()),
+            revocations::named.eq(named(&revocation.target)),
+            revocations::revoked_by.eq(&revocation.by),
         ))
         .execute(c)?;
     Ok(Revocation {
@@ -124,6 +115,17 @@ pub fn append_revocation(
         at,
         expires_at: held_until,
     })
+}
+
+/// Whom an entry is found by that ends sessions of many.
+fn named(target: &RevocationTarget) -> Option<String> {
+    match target {
+        RevocationTarget::Subject(_)
+        | RevocationTarget::Tenant(_)
+        | RevocationTarget::Client(_)
+        | RevocationTarget::Provider(_) => Some(target.value()),
+        _ => None,
+    }
 }
 
 pub fn append_change(c: &mut DbConnection, change: &Change, at: Time) -> Result<(), DatabaseError> {
@@ -255,13 +257,110 @@ pub(super) fn session_endings(
 /// So many entries are forgotten in one transaction, so that nobody waits for more.
 pub const FORGOTTEN_AT_ONCE: usize = 1000;
 
-/// Entries that can hit nothing any more, some of them; how many.
-pub fn forget_expired(c: &mut DbConnection, now: Time) -> Result<usize, DatabaseError> {
+/// Kinds of entries that explain why sessions ended.
+const EXPLAINING: [&str; 6] =
+    ["subject", "tenant", "client", "provider", "before", "template_version_and_sessions"];
+
+/// Entries that can hit nothing any more, some of them; how many. Those that explain the end of sessions go only
+/// when those sessions are forgotten, too.
+pub fn forget_expired(
+    c: &mut DbConnection,
+    keep_ended: TimeDelta,
+    now: Time,
+) -> Result<usize, DatabaseError> {
     let expired: Vec<i64> = revocations::table
         .filter(revocations::expires_at.le(to_millis(now)))
+        .filter(
+            revocations::kind
+                .ne_all(EXPLAINING)
+                .or(revocations::expires_at.le(to_millis(now - keep_ended))),
+        )
         .limit(i64::try_from(FORGOTTEN_AT_ONCE).unwrap_or(i64::MAX))
         .select(revocations::position)
         .load(c)?;
     Ok(diesel::delete(revocations::table.filter(revocations::position.eq_any(expired)))
         .execute(c)?)
+}
+
+type RecordedRow = (i64, String, Option<String>, i64, i64, Option<String>, String);
+
+fn recorded(row: RecordedRow) -> Result<RecordedRevocation, DatabaseError> {
+    let (position, target, tenant, at, expires_at, by, reason) = row;
+    Ok(RecordedRevocation {
+        position: from_position(position),
+        target: from_json("revocation", &target)?,
+        tenant: tenant
+            .map(|tenant| tenant.parse())
+            .transpose()
+            .map_err(|_| DatabaseError::Corrupt("tenant id"))?,
+        at: from_millis(at)?,
+        expires_at: from_millis(expires_at)?,
+        by,
+        reason,
+    })
+}
+
+/// Those that may have ended a session, in their order.
+pub fn list_about(
+    c: &mut DbConnection,
+    session: &RegisteredSession,
+) -> Result<Vec<RecordedRevocation>, DatabaseError> {
+    let names = |kind: &'static str, named: &str| {
+        revocations::kind.eq(kind).and(revocations::named.eq(Some(named.to_owned())))
+    };
+    let about = names("subject", session.subject.as_str())
+        .or(names("tenant", session.tenant.as_str()))
+        .or(names("client", session.client.as_str()))
+        .or(names("provider", session.provider.as_str()))
+        .or(revocations::kind.eq_any(["before", "template_version_and_sessions"]));
+    let own = revocations::session_id.eq(Some(session.id.to_string()));
+    let rows: Vec<RecordedRow> = revocations::table
+        .filter(about.or(own))
+        .filter(
+            revocations::position
+                .gt(to_position(session.begun))
+                .or(revocations::kind.eq_any(["before", "session"])),
+        )
+        .order(revocations::position)
+        .select((
+            revocations::position,
+            revocations::target,
+            revocations::tenant_id,
+            revocations::at,
+            revocations::expires_at,
+            revocations::revoked_by,
+            revocations::reason,
+        ))
+        .load(c)?;
+    rows.into_iter().map(recorded).collect()
+}
+
+/// The newest first, before a position if one is given; those of one tenant alone, if one is named.
+pub fn list_recorded(
+    c: &mut DbConnection,
+    tenant: Option<&TenantId>,
+    before: Option<u64>,
+    limit: u32,
+) -> Result<Vec<RecordedRevocation>, DatabaseError> {
+    let mut page = revocations::table
+        .order(revocations::position.desc())
+        .limit(i64::from(limit))
+        .select((
+            revocations::position,
+            revocations::target,
+            revocations::tenant_id,
+            revocations::at,
+            revocations::expires_at,
+            revocations::revoked_by,
+            revocations::reason,
+        ))
+        .into_boxed();
+    if let Some(tenant) = tenant {
+        page = page.filter(revocations::tenant_id.eq(tenant.as_str()));
+    }
+    if let Some(before) = before {
+        page = page.filter(revocations::position.lt(to_position(before)));
+    }
+    let rows: Vec<RecordedRow> = page.load(c)?;
+    rows.into_iter().map(recorded).collect()
 }

@@ -73,6 +73,8 @@ diesel::table! {
         at -> BigInt,
         reason -> Text,
         would_have_ended_at -> BigInt,
+        cause -> Nullable<Text>,
+        address -> Nullable<Text>,
     }
 }
 diesel::table! {
@@ -98,6 +100,9 @@ diesel::table! {
         held_until -> BigInt,
         expires_at -> BigInt,
         reason -> Text,
+        kind -> Text,
+        named -> Nullable<Text>,
+        revoked_by -> Nullable<Text>,
     }
 }
 diesel::table! { changes (position) { position -> BigInt, kind -> Text, key -> Text, at -> BigInt, } }

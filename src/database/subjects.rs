@@ -61,6 +61,8 @@ pub fn insert_ended(c: &mut DbConnection, ended: &EndedSession) -> Result<(), Da
             ended_sessions::at.eq(to_millis(ended.at)),
             ended_sessions::reason.eq(ended.reason.to_string()),
             ended_sessions::would_have_ended_at.eq(to_millis(ended.would_have_ended_at)),
+            ended_sessions::cause.eq(to_json(&ended.reason)?),
+            ended_sessions::address.eq(ended.address.map(|address| address.to_string())),
         ))
         .on_conflict_do_nothing()
         .execute(c))?;

@@ -8,6 +8,7 @@ use crate::config::DatabaseUrl;
 use crate::config::FeedConfig;
 use crate::config::HttpConfig;
 use crate::config::RevocationConfig;
+use crate::config::SessionsConfig;
 use crate::config::TokenStoreConfig;
 use crate::config::UpstreamConfig;
 use crate::deployment::{self, Surroundings};
@@ -89,6 +90,7 @@ fn config(data: &DataDir, port: u16) -> anyhow::Result<Config> {
         token_store: TokenStoreConfig::Embedded(data.file("tokens.db")),
         encryption_key: data.encryption_key()?,
         http: HttpConfig::default(),
+        sessions: SessionsConfig::default(),
         revocation: RevocationConfig::default(),
         feed: FeedConfig::default(),
         upstream: UpstreamConfig::default(),

@@ -14,12 +14,15 @@ const TYPE: &str = "rolemint";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Area {
     Templates,
+    /// Sessions, and what is revoked by hand.
+    Sessions,
 }
 
 impl Area {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Templates => "templates",
+            Self::Sessions => "sessions",
         }
     }
 }

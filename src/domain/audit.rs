@@ -2,8 +2,9 @@
 
 use crate::domain::Time;
 use crate::domain::ids::{ClientId, SessionId, SubjectId, TenantId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::net::IpAddr;
 
 /// What happened. The word is stable: it is what operators search for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -13,6 +14,8 @@ pub enum EventKind {
     SignInRefused,
     SessionEnded,
     TokenRevoked,
+    /// Somebody wrote an entry of the revocation log by hand.
+    Revoked,
     CodeReplayed,
     RefreshReplayed,
     RefreshAhead,
@@ -32,6 +35,7 @@ impl EventKind {
             Self::SignInRefused => "sign_in_refused",
             Self::SessionEnded => "session_ended",
             Self::TokenRevoked => "token_revoked",
+            Self::Revoked => "revoked",
             Self::CodeReplayed => "code_replayed",
             Self::RefreshReplayed => "refresh_replayed",
             Self::RefreshAhead => "refresh_ahead",
@@ -58,7 +62,7 @@ pub struct AuditEvent {
     pub detail: Value,
 }
 
-/// Why a session ended, in words for a person, kept until long after.
+/// That a session ended and why, kept until long after.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndedSession {
     pub session: SessionId,
@@ -67,18 +71,29 @@ pub struct EndedSession {
     pub client: ClientId,
     pub at: Time,
     pub reason: EndReason,
+    /// Where whoever ended it called from; None: nobody did, or it is not known.
+    pub address: Option<IpAddr>,
     /// Until when the session could have lived.
     pub would_have_ended_at: Time,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a session ended. What is stored of it is read for years: a kind keeps its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EndReason {
     /// The client revoked its refresh token (RFC 7009).
     RevokedByClient,
+    RevokedByAdministrator {
+        /// A subject, or whoever used the command line.
+        by: String,
+        why: String,
+    },
     CodeUsedTwice,
     Replayed {
         presented: u32,
         current: u32,
+        /// Seconds since the current generation was last changed.
+        current_for: i64,
     },
     /// Two parties kept presenting the same line of refresh tokens.
     LateTooOften,
@@ -90,10 +105,13 @@ impl std::fmt::Display for EndReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::RevokedByClient => f.write_str("revoked by its client"),
+            Self::RevokedByAdministrator { by, why } => write!(f, "revoked by {by}: {why}"),
             Self::CodeUsedTwice => f.write_str("its authorization code was used a second time"),
-            Self::Replayed { presented, current } => write!(
+            Self::Replayed { presented, current, current_for } => write!(
                 f,
-                "replayed: refresh generation {presented} was presented when {current} was current"
+                "replayed: refresh generation {presented} was presented when {current} was current, \
+                 for {} already",
+                Span(*current_for)
             ),
             Self::TemplateRecalled => {
                 f.write_str("a template version that it began under was recalled")
@@ -101,6 +119,64 @@ impl std::fmt::Display for EndReason {
             Self::LateTooOften => {
                 f.write_str("two holders: three refresh generations in a row were presented late")
             }
+        }
+    }
+}
+
+/// Seconds, as a person says them.
+struct Span(i64);
+
+impl std::fmt::Display for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            seconds @ ..120 => write!(f, "{seconds} seconds"),
+            seconds @ 120..7200 => write!(f, "{} minutes", seconds / 60),
+            seconds @ 7200..172_800 => write!(f, "{} hours", seconds / 3600),
+            seconds => write!(f, "{} days", seconds / 86_400),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_stored_of_a_reason_is_read_again() {
+        let reasons = [
+            EndReason::RevokedByClient,
+            EndReason::RevokedByAdministrator { by: "u_ada".into(), why: "left".into() },
+            EndReason::CodeUsedTwice,
+            EndReason::Replayed { presented: 4, current: 7, current_for: 10_800 },
+            EndReason::LateTooOften,
+            EndReason::TemplateRecalled,
+        ];
+        for reason in reasons {
+            let stored = serde_json::to_string(&reason).unwrap();
+            assert_eq!(serde_json::from_str::<EndReason>(&stored).unwrap(), reason, "{stored}");
+        }
+        // As it stands in databases.
+        let stored =
+            json!({ "kind": "replayed", "presented": 4, "current": 7, "current_for": 10_800 });
+        let replayed: EndReason = serde_json::from_value(stored).unwrap();
+        assert_eq!(
+            replayed.to_string(),
+            "replayed: refresh generation 4 was presented when 7 was current, for 3 hours already"
+        );
+    }
+
+    #[test]
+    fn a_span_is_said_as_a_person_says_it() {
+        for (seconds, said) in [
+            (0, "0 seconds"),
+            (119, "119 seconds"),
+            (120, "2 minutes"),
+            (7199, "119 minutes"),
+            (7200, "2 hours"),
+            (172_800, "2 days"),
+        ] {
+            assert_eq!(Span(seconds).to_string(), said);
         }
     }
 }

@@ -170,6 +170,8 @@ impl Default for Lifetimes {
 impl Lifetimes {
     /// The longest that any access token may live, whatever is declared.
     pub const LONGEST_ACCESS_TOKEN: u32 = 24 * 3600;
+    /// The longest that any authorization code may wait to be redeemed, whatever is declared.
+    pub const LONGEST_CODE: u32 = 600;
     /// The longest that any session may live, whatever is declared.
     pub const LONGEST_SESSION: u32 = 365 * 24 * 3600;
 

@@ -2,12 +2,14 @@
 //!
 //! Pure: no I/O, no async, no clock, no globals. Whoever calls passes `now` and random bytes in.
 
+pub mod address;
 pub mod administration;
 pub mod audit;
 pub mod authorization;
 pub mod client;
 pub mod deployment;
 pub mod evaluation;
+pub mod explanation;
 pub mod feed;
 pub mod grant;
 pub mod ids;

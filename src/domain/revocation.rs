@@ -1,8 +1,11 @@
 //! Facts that end tokens, and what a node knows of them.
 
 use crate::domain::Time;
+use crate::domain::client::Lifetimes;
 use crate::domain::ids::{ClientId, ProviderId, Role, SessionId, SubjectId, TenantId, TokenId};
-use crate::domain::session::Session;
+use crate::domain::session::{RegisteredSession, Session};
+use crate::domain::template::version::TemplateVersion;
+use chrono::{DateTime, TimeDelta};
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
@@ -29,6 +32,186 @@ pub enum RevocationTarget {
     Before(Time),
 }
 
+/// Why something cannot be revoked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotATarget {
+    #[error(
+        "a target is token, session, subject, client, tenant, provider, api_key, role, template_version or before"
+    )]
+    Kind,
+    #[error("the value does not name a {0}")]
+    Value(&'static str),
+    #[error("a moment to revoke everything before is in the past, as RFC 3339 has it")]
+    Moment,
+}
+
+/// Clocks of nodes differ, and one that lags behind the log goes on minting for a moment.
+const CLOCKS_AND_LAG: TimeDelta = TimeDelta::minutes(5);
+/// Bytes of an API key's id.
+const LONGEST_KEY_ID: usize = 64;
+
+impl RevocationTarget {
+    /// What somebody writes to revoke something.
+    pub fn parse(kind: &str, value: &str, now: Time) -> Result<Self, NotATarget> {
+        let wrong = |what: &'static str| move |_| NotATarget::Value(what);
+        Ok(match kind {
+            "token" => Self::Token(value.parse().map_err(wrong("token (`jti`)"))?),
+            "session" => Self::Session(value.parse().map_err(wrong("session (`sid`)"))?),
+            "subject" => Self::Subject(value.parse().map_err(wrong("subject"))?),
+            "client" => Self::Client(value.parse().map_err(wrong("client"))?),
+            "tenant" => Self::Tenant(value.parse().map_err(wrong("tenant"))?),
+            "provider" => Self::Provider(value.parse().map_err(wrong("provider"))?),
+            "role" => Self::Role(value.parse().map_err(wrong("role"))?),
+            "template_version" => {
+                let version: Result<TemplateVersion, _> = value.parse();
+                let version = version.map_err(|_| NotATarget::Value("template version"))?;
+                Self::TemplateVersion(version.to_string())
+            }
+            "api_key" => {
+                let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+                let good =
+                    !value.is_empty() && value.len() <= LONGEST_KEY_ID && value.bytes().all(known);
+                if !good {
+                    return Err(NotATarget::Value("API key"));
+                }
+                Self::ApiKey(value.to_owned())
+            }
+            "before" => {
+                let moment = DateTime::parse_from_rfc3339(value).map_err(|_| NotATarget::Moment)?;
+                let moment = moment.to_utc();
+                // SECURITY: one that is still to come would end what has not begun yet.
+                if moment > now {
+                    return Err(NotATarget::Moment);
+                }
+                Self::Before(moment)
+            }
+            _ => return Err(NotATarget::Kind),
+        })
+    }
+
+    /// As `parse` takes it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::Session(_) => "session",
+            Self::Subject(_) => "subject",
+            Self::Tenant(_) => "tenant",
+            Self::Client(_) => "client",
+            Self::Provider(_) => "provider",
+            Self::ApiKey(_) => "api_key",
+            Self::Role(_) => "role",
+            Self::TemplateVersion(_) => "template_version",
+            Self::TemplateVersionAndSessions(_) => "template_version_and_sessions",
+            Self::Before(_) => "before",
+        }
+    }
+
+    /// As `parse` takes it.
+    pub fn value(&self) -> String {
+        match self {
+            Self::Token(id) => id.to_string(),
+            Self::Session(id) => id.to_string(),
+            Self::Subject(id) => id.to_string(),
+            Self::Tenant(id) => id.to_string(),
+            Self::Client(id) => id.to_string(),
+            Self::Provider(id) => id.to_string(),
+            Self::ApiKey(id) => id.clone(),
+            Self::Role(role) => role.to_string(),
+            Self::TemplateVersion(version) => version.clone(),
+            Self::TemplateVersionAndSessions(recalled) => recalled.version.clone(),
+            Self::Before(moment) => moment.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+        }
+    }
+
+    /// From when on nothing that it could hit is alive, if it is revoked now.
+    pub fn outlived_at(&self, now: Time) -> Time {
+        let seconds = |seconds: u32| TimeDelta::seconds(i64::from(seconds));
+        let lives = match self {
+            Self::Token(_) | Self::Role(_) | Self::TemplateVersion(_) => {
+                seconds(Lifetimes::LONGEST_ACCESS_TOKEN)
+            }
+            // A code that was given out before is redeemed, and its session lives as long as any.
+            Self::Session(_)
+            | Self::Subject(_)
+            | Self::Tenant(_)
+            | Self::Client(_)
+            | Self::Provider(_)
+            | Self::ApiKey(_)
+            | Self::TemplateVersionAndSessions(_)
+            | Self::Before(_) => {
+                seconds(Lifetimes::LONGEST_CODE) + seconds(Lifetimes::LONGEST_SESSION)
+            }
+        };
+        now + lives + CLOCKS_AND_LAG
+    }
+
+    /// Until when a node has to know an entry that was written at `at`: of an ended session only access tokens
+    /// are left, since the session itself is gone from the token store.
+    pub fn held_until(&self, at: Time, expires_at: Time) -> Time {
+        let longest = TimeDelta::seconds(i64::from(Lifetimes::LONGEST_ACCESS_TOKEN));
+        match self {
+            Self::Session(_) | Self::Token(_) => expires_at.min(at + longest + CLOCKS_AND_LAG),
+            _ => expires_at,
+        }
+    }
+
+    /// Whether it ends sessions that it does not name one by one: what explains their end.
+    pub const fn ends_many_sessions(&self) -> bool {
+        match self {
+            Self::Subject(_)
+            | Self::Tenant(_)
+            | Self::Client(_)
+            | Self::Provider(_)
+            | Self::TemplateVersionAndSessions(_)
+            | Self::Before(_) => true,
+            Self::Token(_)
+            | Self::Session(_)
+            | Self::ApiKey(_)
+            | Self::Role(_)
+            | Self::TemplateVersion(_) => false,
+        }
+    }
+}
+
+/// An entry as it is kept for people: by whom, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedRevocation {
+    pub position: u64,
+    pub target: RevocationTarget,
+    pub tenant: Option<TenantId>,
+    pub at: Time,
+    pub expires_at: Time,
+    /// None: it came of what somebody else did, which the reason says.
+    pub by: Option<String>,
+    pub reason: String,
+}
+
+impl RecordedRevocation {
+    /// Whether it ended a session of somebody with these roles, as [`RevocationView`] decides it.
+    pub fn ends(&self, session: &RegisteredSession, roles: &[Role]) -> bool {
+        use RevocationTarget as Target;
+        let here = self.tenant.as_ref().is_none_or(|tenant| *tenant == session.tenant);
+        let later = session.begun < self.position;
+        here && match &self.target {
+            Target::Session(id) => *id == session.id,
+            Target::Subject(id) => later && *id == session.subject,
+            Target::Tenant(id) => later && *id == session.tenant,
+            Target::Client(id) => later && *id == session.client,
+            Target::Provider(id) => later && *id == session.provider,
+            Target::Before(moment) => session.begun_at < *moment,
+            Target::TemplateVersionAndSessions(recalled) => {
+                later
+                    && roles.contains(&recalled.role)
+                    && !recalled.except.contains(&session.tenant)
+                    && (recalled.from..recalled.until).contains(&session.begun_at)
+            }
+            Target::Token(_) | Target::ApiKey(_) | Target::Role(_) | Target::TemplateVersion(_) => {
+                false
+            }
+        }
+    }
+}
+
 /// A version of a role's template, and when sessions began under it. Sessions do not keep the versions that
 /// they began under.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,6 +235,8 @@ pub struct NewRevocation {
     pub tenant: Option<TenantId>,
     /// From then on nothing that it could hit is alive.
     pub expires_at: Time,
+    /// Who revoked it; None: it came of what somebody else did.
+    pub by: Option<String>,
     /// What a person reads who asks why.
     pub reason: String,
 }
@@ -433,9 +618,8 @@ mod tests {
         assert!(token.dies_of(&revocation));
     }
 
-    #[test]
-    fn a_session_dies_of_what_came_after_its_beginning() {
-        let session = Session {
+    fn session() -> Session {
+        Session {
             id: SessionId::new([2; 16]),
             subject: "u_dana".parse().unwrap(),
             tenant: "acme".parse().unwrap(),
@@ -452,7 +636,12 @@ mod tests {
             begun: 5,
             ends_at: at(1000),
             idle: 60,
-        };
+        }
+    }
+
+    #[test]
+    fn a_session_dies_of_what_came_after_its_beginning() {
+        let session = session();
         let dies = |position, target: RevocationTarget| {
             let mut view = RevocationView::default();
             view.apply(&entry(position, target));
@@ -472,6 +661,154 @@ mod tests {
             !dies(6, RevocationTarget::Role("data-entry".parse().unwrap())),
             "it refreshes without"
         );
+    }
+
+    /// security.md I5: each of three entries is there or not, for this tenant, another one or all.
+    #[test]
+    fn entries_on_tenant_client_and_subject_end_together_what_each_ends() {
+        let token = Token::new();
+        let targets = [
+            RevocationTarget::Tenant(token.tenant.clone()),
+            RevocationTarget::Client(token.client.clone()),
+            RevocationTarget::Subject(token.subject.clone()),
+        ];
+        for (within, hits) in [(None, true), (Some("acme"), true), (Some("globex"), false)] {
+            for there in 0_usize..8 {
+                let mut view = RevocationView::default();
+                for (bit, target) in targets.iter().enumerate() {
+                    if there & (1 << bit) != 0 {
+                        let mut revocation = entry(6, target.clone());
+                        revocation.tenant = within.map(|tenant| tenant.parse().unwrap());
+                        view.apply(&revocation);
+                    }
+                }
+                let dead = view.ends_token(&token.facts());
+                assert_eq!(dead, hits && there != 0, "{there:03b} within {within:?}");
+            }
+        }
+    }
+
+    fn every_target() -> Vec<RevocationTarget> {
+        use RevocationTarget as Target;
+        vec![
+            Target::Token(TokenId::new([1; 16])),
+            Target::Session(SessionId::new([2; 16])),
+            Target::Subject("u_dana".parse().unwrap()),
+            Target::Client("web".parse().unwrap()),
+            Target::Tenant("acme".parse().unwrap()),
+            Target::Provider("demo".parse().unwrap()),
+            Target::ApiKey("k_1".into()),
+            Target::Role("data-entry".parse().unwrap()),
+            Target::TemplateVersion("data-entry@3/acme".into()),
+            Target::Before(at(99)),
+        ]
+    }
+
+    #[test]
+    fn every_target_is_read_as_it_is_written() {
+        for target in every_target() {
+            let read = RevocationTarget::parse(target.kind(), &target.value(), at(99));
+            assert_eq!(read, Ok(target.clone()));
+            // The same word as in the database.
+            let stored = serde_json::to_value(&target).unwrap();
+            assert_eq!(stored["target"], target.kind());
+        }
+        let parse = |kind, value| RevocationTarget::parse(kind, value, at(99));
+        assert_eq!(parse("before", "1970-01-01T00:01:40Z"), Err(NotATarget::Moment));
+        assert_eq!(
+            parse("before", "1970-01-01T01:01:39+01:00"),
+            Ok(RevocationTarget::Before(at(99)))
+        );
+        assert_eq!(parse("all", "x"), Err(NotATarget::Kind));
+        for (kind, value) in
+            [("session", "x"), ("role", ""), ("api_key", ""), ("template_version", "a")]
+        {
+            assert!(matches!(parse(kind, value), Err(NotATarget::Value(_))), "{kind}");
+        }
+    }
+
+    #[test]
+    fn an_entry_is_kept_until_nothing_that_it_could_hit_is_alive() {
+        let now = at(0);
+        let longest_token = i64::from(Lifetimes::LONGEST_ACCESS_TOKEN);
+        // A code that was given out before the entry, redeemed in its last second.
+        let longest_session =
+            i64::from(Lifetimes::LONGEST_CODE) + i64::from(Lifetimes::LONGEST_SESSION);
+        for target in every_target() {
+            let ends_tokens_only = matches!(
+                target,
+                RevocationTarget::Token(_)
+                    | RevocationTarget::Role(_)
+                    | RevocationTarget::TemplateVersion(_)
+            );
+            let least = if ends_tokens_only { longest_token } else { longest_session };
+            let kept = target.outlived_at(now).timestamp();
+            assert!(kept > least && kept <= least + 600, "{target:?}: {kept}");
+            let held = target.held_until(now, target.outlived_at(now)).timestamp();
+            let names_one =
+                matches!(target, RevocationTarget::Session(_) | RevocationTarget::Token(_));
+            let least = if names_one { longest_token } else { least };
+            assert!(held > least && held <= least + 600, "{target:?}: {held}");
+        }
+        // Never longer than it is kept.
+        let session = RevocationTarget::Session(SessionId::new([2; 16]));
+        assert_eq!(session.held_until(now, at(60)), at(60));
+    }
+
+    #[test]
+    fn what_explains_the_end_of_a_session_agrees_with_what_ends_it() {
+        let recalled = |role: &str, from, until, except: &[&str]| {
+            RevocationTarget::TemplateVersionAndSessions(RecalledVersion {
+                version: "data-entry@3".into(),
+                role: role.parse().unwrap(),
+                from: at(from),
+                until: at(until),
+                except: except.iter().map(|tenant| tenant.parse().unwrap()).collect(),
+            })
+        };
+        let mut targets = every_target();
+        targets.extend([
+            RevocationTarget::Before(at(100)),
+            RevocationTarget::Before(at(101)),
+            RevocationTarget::Session(SessionId::new([3; 16])),
+            RevocationTarget::Subject("u_gil".parse().unwrap()),
+            RevocationTarget::Client("other".parse().unwrap()),
+            RevocationTarget::Tenant("globex".parse().unwrap()),
+            RevocationTarget::Provider("other".parse().unwrap()),
+            recalled("data-entry", 50, 101, &[]),
+            recalled("data-entry", 50, 100, &[]),
+            recalled("data-entry", 101, 200, &[]),
+            recalled("data-entry", 50, 101, &["acme"]),
+            recalled("admin", 50, 101, &[]),
+        ]);
+        let session = session();
+        let roles: Vec<Role> = vec!["data-entry".parse().unwrap()];
+        let mut ended = 0;
+        for target in targets {
+            for position in [4, 5, 6] {
+                for tenant in [None, Some("acme"), Some("globex")] {
+                    let mut revocation = entry(position, target.clone());
+                    revocation.tenant = tenant.map(|tenant| tenant.parse().unwrap());
+                    let recorded = RecordedRevocation {
+                        position,
+                        target: target.clone(),
+                        tenant: revocation.tenant.clone(),
+                        at: revocation.at,
+                        expires_at: revocation.expires_at,
+                        by: None,
+                        reason: String::new(),
+                    };
+                    let mut view = RevocationView::default();
+                    view.apply(&revocation);
+                    let ends =
+                        view.ends_session(&session) || view.recalls_session(&session, &roles);
+                    let registered = RegisteredSession::from(session.clone());
+                    assert_eq!(recorded.ends(&registered, &roles), ends, "{revocation:?}");
+                    ended += usize::from(ends);
+                }
+            }
+        }
+        assert!(ended >= 20, "{ended}");
     }
 
     #[test]

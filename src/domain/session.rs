@@ -72,6 +72,22 @@ pub struct RegisteredSession {
     pub ends_at: Time,
 }
 
+impl From<Session> for RegisteredSession {
+    fn from(session: Session) -> Self {
+        Self {
+            id: session.id,
+            subject: session.subject,
+            tenant: session.tenant,
+            client: session.client,
+            provider: session.provider,
+            upstream_session: None,
+            begun_at: session.begun_at,
+            begun: session.begun,
+            ends_at: session.ends_at,
+        }
+    }
+}
+
 /// What changes at each refresh. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefreshState {

@@ -1,5 +1,6 @@
 //! The edge: parse, call one service function, render. The only module of the product that names `actix_web`.
 
+mod address;
 mod api;
 mod bearer;
 mod body;
@@ -9,6 +10,8 @@ mod operation;
 pub mod pages;
 mod parameters;
 pub mod routes;
+
+pub use crate::http::address::Proxies;
 
 use crate::http::pages::Pages;
 use crate::service::Service;
@@ -30,6 +33,7 @@ pub struct Settings {
     pub body_limit: usize,
     /// The issuer is https: cookies are `Secure` and bound to the host.
     pub secure: bool,
+    pub proxies: Proxies,
     pub extra_routes: Option<ExtraRoutes>,
 }
 
@@ -51,8 +55,8 @@ pub fn serve(
     listener: TcpListener,
 ) -> anyhow::Result<Server> {
     let pages = Pages::new()?;
-    let Settings { workers, body_limit, secure, extra_routes } = settings;
-    let edge = Edge { secure };
+    let Settings { workers, body_limit, secure, proxies, extra_routes } = settings;
+    let (edge, proxies) = (Edge { secure }, Data::new(proxies));
     let app = move || {
         let service = service.clone();
         let headers = DefaultHeaders::new()
@@ -67,6 +71,7 @@ pub fn serve(
             .data_factory(move || std::future::ready(service.for_this_thread()))
             .app_data(Data::new(pages.clone()))
             .app_data(Data::new(edge))
+            .app_data(proxies.clone())
             .app_data(PayloadConfig::new(body_limit))
             .configure(routes::configure)
             .configure(move |config| {

@@ -3,7 +3,8 @@
 use crate::domain::Time;
 use crate::domain::audit::{AuditEvent, EndReason, EndedSession, EventKind};
 use crate::domain::authorization::{is_code_verifier, proves};
-use crate::domain::client::{GrantType, Lifetimes};
+use crate::domain::client::GrantType;
+use crate::domain::revocation::RevocationTarget;
 use crate::domain::secret::{Digest, Secret};
 use crate::domain::session::{RefreshState, Session};
 use crate::service::authenticate::AuthenticatedClient;
@@ -13,12 +14,15 @@ use crate::service::{Inner, Service, Unavailable};
 use crate::token_store::{OneTime, Used};
 use chrono::TimeDelta;
 use serde_json::json;
+use std::net::IpAddr;
 
 #[derive(Debug)]
 pub struct CodeRequest {
     pub code: Secret<String>,
     pub redirect_uri: Option<String>,
     pub verifier: Option<Secret<String>>,
+    /// Where it came from.
+    pub address: Option<IpAddr>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +69,7 @@ impl Service {
         let grant: CodeGrant =
             serde_json::from_slice(&bytes).map_err(|_| NotRedeemed::Invalid("unreadable"))?;
         if again {
-            inner.end_replayed(grant, now).await?;
+            inner.end_replayed(grant, request.address, now).await?;
             return Err(NotRedeemed::Invalid("used before"));
         }
         // From here on the code is used up, whatever comes of it.
@@ -159,7 +163,12 @@ impl Inner {
     }
 
     /// RFC 6749 §4.1.2: a code used twice ends what its first use made.
-    async fn end_replayed(&self, grant: CodeGrant, now: Time) -> Result<(), Unavailable> {
+    async fn end_replayed(
+        &self,
+        grant: CodeGrant,
+        address: Option<IpAddr>,
+        now: Time,
+    ) -> Result<(), Unavailable> {
         let seed = grant.session;
         // One at a time: whoever comes second finds the ending of the first.
         let _turn = self.code_replays.lock().await;
@@ -168,7 +177,7 @@ impl Inner {
             return Ok(());
         }
         // How long the session that the first use made may live is not known here.
-        let ends_at = now + TimeDelta::seconds(i64::from(Lifetimes::LONGEST_SESSION));
+        let ends_at = RevocationTarget::Session(seed.id).outlived_at(now);
         let ended = EndedSession {
             session: seed.id,
             subject: seed.subject.clone(),
@@ -176,6 +185,7 @@ impl Inner {
             client: grant.client.clone(),
             at: now,
             reason: EndReason::CodeUsedTwice,
+            address,
             would_have_ended_at: ends_at,
         };
         let event = AuditEvent {
@@ -185,7 +195,7 @@ impl Inner {
             subject: Some(seed.subject),
             client: Some(grant.client),
             session: Some(seed.id),
-            detail: json!({}),
+            detail: json!({ "address": address }),
         };
         self.end_session(ended, event).await
     }

@@ -10,7 +10,6 @@ use crate::database::{self, Database, DatabaseError, DbConnection};
 use crate::deployment::TemplateProblem;
 use crate::domain::Time;
 use crate::domain::audit::{AuditEvent, EventKind};
-use crate::domain::client::Lifetimes;
 use crate::domain::deployment::{
     Change, Current, Deployment, Entry, EntryId, Plan, PlanProblem, ProviderDeclaration,
     RoleDeclaration, plan,
@@ -22,7 +21,6 @@ use crate::domain::secret::Secret;
 use crate::domain::template::version::{TemplateName, VersionRecord};
 use crate::service::login::PROVIDER_SECRET;
 use crate::signing::{KeyError, SealingKey};
-use chrono::TimeDelta;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -178,8 +176,8 @@ fn carry_out(
         let revocation = NewRevocation {
             target: planned.target.clone(),
             tenant: planned.tenant.clone(),
-            // No session lives longer, so that no revocation has to be kept longer.
-            expires_at: now + TimeDelta::seconds(i64::from(Lifetimes::LONGEST_SESSION)),
+            expires_at: planned.target.outlived_at(now),
+            by: Some(APPLY.to_owned()),
             reason: planned.reason.clone(),
         };
         log::append_revocation(c, &revocation, now)?;

@@ -18,6 +18,7 @@ impl Inner {
             target: RevocationTarget::Session(session),
             tenant: None,
             expires_at: ended.would_have_ended_at,
+            by: None,
             reason: ended.reason.to_string(),
         };
         let write = self.database.write(move |c| {

@@ -14,11 +14,14 @@ use crate::service::issue::{Claimant, Decided, Issued, Mint, NotIssued, seconds_
 use crate::service::{Inner, Service, Unavailable};
 use crate::token_store::Offer;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 
 #[derive(Debug)]
 pub struct RefreshRequest {
     pub refresh_token: Secret<String>,
     pub wanted: Wanted,
+    /// Where it came from.
+    pub address: Option<IpAddr>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +69,7 @@ impl Service {
                 found.map_err(Unavailable::from)?.ok_or(NotRefreshed::Invalid("unknown"))?;
             inner.decide_refresh(client, &session, wanted, now).await?;
         }
-        let (mut session, generation) = inner.step(client, &claims, now).await?;
+        let (mut session, generation) = inner.step(client, &claims, request.address, now).await?;
         let (decided, audience) = inner.decide_refresh(client, &session, wanted, now).await?;
         if wanted.scope.is_some() {
             // Whoever names scopes gets those and no others; for this token only.
@@ -95,6 +98,7 @@ impl Inner {
         &self,
         client: &AuthenticatedClient,
         claims: &RefreshClaims,
+        address: Option<IpAddr>,
         now: Time,
     ) -> Result<(Session, u32), NotRefreshed> {
         let client = &client.known().client;
@@ -115,11 +119,15 @@ impl Inner {
             }
             Refreshed::Expired => Err(NotRefreshed::Invalid("expired session")),
             Refreshed::Replayed(replay) => {
-                self.end_replayed_session(&session, replay, now).await?;
+                let changed_at = Time::from_timestamp_millis(state.changed_at).unwrap_or(now);
+                let current_for = (now - changed_at).num_seconds().max(0);
+                let ended = ended(&session, replayed(replay, current_for), address, now);
+                self.end_replayed_session(&session, replay, ended).await?;
                 Err(NotRefreshed::Invalid("replayed"))
             }
             Refreshed::Ahead { presented, current } => {
-                let detail = json!({ "presented": presented, "current": current });
+                let detail =
+                    json!({ "presented": presented, "current": current, "address": address });
                 tracing::error!(
                     session = %session.id, presented, current,
                     "a refresh token is ahead of the token store: was the store restored from an old copy?"
@@ -134,18 +142,14 @@ impl Inner {
         &self,
         session: &Session,
         replay: Replay,
-        now: Time,
+        ended: EndedSession,
     ) -> Result<(), Unavailable> {
         let Replay { presented, current, late } = replay;
-        let late_too_often = current.abs_diff(presented) == 1;
-        let reason = if late_too_often {
-            EndReason::LateTooOften
-        } else {
-            EndReason::Replayed { presented, current }
-        };
-        let detail = json!({ "presented": presented, "current": current, "late": late });
-        let event = event(session, EventKind::RefreshReplayed, detail, now);
-        self.end_session(ended(session, reason, now), event).await
+        let detail = json!({
+            "presented": presented, "current": current, "late": late, "address": ended.address,
+        });
+        let event = event(session, EventKind::RefreshReplayed, detail, ended.at);
+        self.end_session(ended, event).await
     }
 
     async fn decide_refresh(
@@ -201,7 +205,22 @@ pub(super) fn event(session: &Session, kind: EventKind, detail: Value, now: Time
     }
 }
 
-pub(super) fn ended(session: &Session, reason: EndReason, now: Time) -> EndedSession {
+/// Why a replay ends the session. `current_for`: seconds.
+const fn replayed(replay: Replay, current_for: i64) -> EndReason {
+    let Replay { presented, current, .. } = replay;
+    if current.abs_diff(presented) == 1 {
+        EndReason::LateTooOften
+    } else {
+        EndReason::Replayed { presented, current, current_for }
+    }
+}
+
+pub(super) fn ended(
+    session: &Session,
+    reason: EndReason,
+    address: Option<IpAddr>,
+    now: Time,
+) -> EndedSession {
     EndedSession {
         session: session.id,
         subject: session.subject.clone(),
@@ -209,6 +228,7 @@ pub(super) fn ended(session: &Session, reason: EndReason, now: Time) -> EndedSes
         client: session.client.clone(),
         at: now,
         reason,
+        address,
         would_have_ended_at: session.ends_at,
     }
 }

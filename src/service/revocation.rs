@@ -2,15 +2,14 @@
 
 use crate::domain::Time;
 use crate::domain::audit::{AuditEvent, EndReason, EventKind};
-use crate::domain::client::Lifetimes;
 use crate::domain::ids::{ClientId, SessionId};
 use crate::domain::revocation::{NewRevocation, RevocationTarget};
 use crate::domain::token::{AccessClaims, UnverifiedRefreshToken};
 use crate::service::authenticate::AuthenticatedClient;
 use crate::service::refresh::{ended, event};
 use crate::service::{Inner, Service, Unavailable};
-use chrono::TimeDelta;
 use serde_json::json;
+use std::net::IpAddr;
 
 #[derive(Debug, thiserror::Error)]
 pub enum NotRevoked {
@@ -27,14 +26,15 @@ impl Service {
         &self,
         client: &AuthenticatedClient,
         token: &str,
+        address: Option<IpAddr>,
     ) -> Result<(), NotRevoked> {
         let inner = &self.0;
         let now = inner.clock.now();
         if let Some(claims) = inner.verify_access_token(token) {
-            return inner.revoke_access_token(client, &claims, now).await;
+            return inner.revoke_access_token(client, &claims, address, now).await;
         }
         if UnverifiedRefreshToken::parse(token).is_some() {
-            return inner.revoke_refresh_token(client, token, now).await;
+            return inner.revoke_refresh_token(client, token, address, now).await;
         }
         Ok(())
     }
@@ -45,6 +45,7 @@ impl Inner {
         &self,
         client: &AuthenticatedClient,
         claims: &AccessClaims,
+        address: Option<IpAddr>,
         now: Time,
     ) -> Result<(), NotRevoked> {
         if claims.client_id != client.known().client.id {
@@ -57,6 +58,7 @@ impl Inner {
             target: RevocationTarget::Token(claims.jti),
             tenant: None,
             expires_at: Time::from_timestamp(claims.exp, 0).unwrap_or(now),
+            by: None,
             reason: EndReason::RevokedByClient.to_string(),
         };
         let event = AuditEvent {
@@ -66,7 +68,7 @@ impl Inner {
             subject: Some(claims.sub.clone()),
             client: Some(claims.client_id.clone()),
             session: Some(claims.sid),
-            detail: json!({ "jti": claims.jti }),
+            detail: json!({ "jti": claims.jti, "address": address }),
         };
         Ok(self.revoke(revocation, event).await?)
     }
@@ -82,7 +84,8 @@ impl Inner {
         let revocation = NewRevocation {
             target: RevocationTarget::Session(session),
             tenant: None,
-            expires_at: now + TimeDelta::seconds(i64::from(Lifetimes::LONGEST_SESSION)),
+            expires_at: RevocationTarget::Session(session).outlived_at(now),
+            by: None,
             reason: EndReason::RevokedByClient.to_string(),
         };
         let event = AuditEvent {
@@ -101,6 +104,7 @@ impl Inner {
         &self,
         client: &AuthenticatedClient,
         token: &str,
+        address: Option<IpAddr>,
         now: Time,
     ) -> Result<(), NotRevoked> {
         let Some(unverified) = UnverifiedRefreshToken::parse(token) else { return Ok(()) };
@@ -123,8 +127,9 @@ impl Inner {
         if session.client != *own {
             return Err(NotRevoked::AnotherClients);
         }
-        let event = event(&session, EventKind::SessionEnded, json!({}), now);
-        let ended = ended(&session, EndReason::RevokedByClient, now);
+        let detail = json!({ "address": address });
+        let event = event(&session, EventKind::SessionEnded, detail, now);
+        let ended = ended(&session, EndReason::RevokedByClient, address, now);
         Ok(self.end_session(ended, event).await?)
     }
 }

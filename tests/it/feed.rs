@@ -56,7 +56,7 @@ fn key(name: &str) -> RevocationTarget {
 
 fn entry(target: RevocationTarget, tenant: Option<&str>, expires_at: Time) -> NewRevocation {
     let tenant = tenant.map(|tenant| tenant.parse().unwrap());
-    NewRevocation { target, tenant, expires_at, reason: "a test ended it".into() }
+    NewRevocation { target, tenant, expires_at, by: None, reason: "a test ended it".into() }
 }
 
 /// Appends to the log beside the server, in one transaction.

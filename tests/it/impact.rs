@@ -104,6 +104,7 @@ async fn what_has_ended_does_not_count(world: Administered) {
         target: RevocationTarget::Tenant("globex".parse().unwrap()),
         tenant: None,
         expires_at: now + TimeDelta::days(1),
+        by: None,
         reason: "a test ended it".into(),
     };
     let append = move |c: &mut DbConnection| log::append_revocation(c, &revocation, now);

@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use rolemint::clock::Clock;
 use rolemint::database::log::{self, Change, ChangeKind};
 use rolemint::database::{self, Database, DatabaseError, DbConnection};
+use rolemint::domain::Time;
 use rolemint::domain::audit::{AuditEvent, EndReason, EndedSession, EventKind};
 use rolemint::domain::client::SigningAlgorithm;
 use rolemint::domain::ids::{ProviderId, SessionId, SubjectId};
@@ -64,6 +65,38 @@ fn both_databases_have_the_same_tables_and_columns() {
     }
 }
 
+/// Its entry in the register, and that it ended.
+fn begin_and_end_session(
+    c: &mut DbConnection,
+    session: SessionId,
+    subject: &SubjectId,
+    now: Time,
+) -> Result<(), DatabaseError> {
+    let registered = RegisteredSession {
+        id: session,
+        subject: subject.clone(),
+        tenant: "acme".parse().unwrap(),
+        client: "web".parse().unwrap(),
+        provider: "corp".parse().unwrap(),
+        upstream_session: Some("there".to_owned()),
+        begun_at: now,
+        begun: 1,
+        ends_at: now + TimeDelta::days(30),
+    };
+    database::sessions::insert(c, &registered)?;
+    let ended = EndedSession {
+        session,
+        subject: subject.clone(),
+        tenant: "acme".parse().unwrap(),
+        client: "web".parse().unwrap(),
+        at: now,
+        reason: EndReason::RevokedByClient,
+        address: Some("203.0.113.9".parse().unwrap()),
+        would_have_ended_at: now,
+    };
+    database::subjects::insert_ended(c, &ended)
+}
+
 /// Something in every table, written and read as the server does it.
 async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
     let now = Clock::System.now();
@@ -76,6 +109,7 @@ async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
             target: RevocationTarget::Session(session),
             tenant: None,
             expires_at: now + TimeDelta::hours(1),
+            by: None,
             reason: "a test".to_owned(),
         };
         let appended = log::append_revocation(c, &revocation, now)?;
@@ -83,28 +117,7 @@ async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
         let person = Subject { id: subject.clone(), provider, claims: Map::new() };
         let tenant = "acme".parse().unwrap();
         database::subjects::put(c, &person, "dana", &tenant, now)?;
-        let registered = RegisteredSession {
-            id: session,
-            subject: subject.clone(),
-            tenant: tenant.clone(),
-            client: "web".parse().unwrap(),
-            provider: person.provider.clone(),
-            upstream_session: Some("there".to_owned()),
-            begun_at: now,
-            begun: 1,
-            ends_at: now + TimeDelta::days(30),
-        };
-        database::sessions::insert(c, &registered)?;
-        let ended = EndedSession {
-            session,
-            subject: subject.clone(),
-            tenant: tenant.clone(),
-            client: "web".parse().unwrap(),
-            at: now,
-            reason: EndReason::RevokedByClient,
-            would_have_ended_at: now,
-        };
-        database::subjects::insert_ended(c, &ended)?;
+        begin_and_end_session(c, session, &subject, now)?;
         let event = AuditEvent {
             kind: EventKind::SessionEnded,
             at: now,
@@ -127,6 +140,9 @@ async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
             database::subjects::find_ended_reason(c, &session)?.as_deref(),
             Some("revoked by its client")
         );
+        let end = database::sessions::find_end(c, &session)?.unwrap();
+        assert_eq!(end.reason, Some(EndReason::RevokedByClient));
+        assert_eq!(end.address, Some("203.0.113.9".parse().unwrap()));
         let registered = database::sessions::find(c, &session)?.unwrap();
         assert_eq!(registered.upstream_session.as_deref(), Some("there"));
         assert_eq!(

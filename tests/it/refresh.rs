@@ -135,7 +135,8 @@ async fn an_old_token_ends_its_session_and_no_other(world: World) {
         world.user_info(&tokens["access_token"]).await.expect(401);
     }
     let reason = ended_because(&world, &stolen["access_token"]).await;
-    let expected = "replayed: refresh generation 1 was presented when 3 was current";
+    let expected =
+        "replayed: refresh generation 1 was presented when 3 was current, for 30 seconds already";
     assert_eq!(reason.as_deref(), Some(expected));
     assert_eq!(events(&world, EventKind::RefreshReplayed).await, 1);
 

@@ -45,6 +45,7 @@ impl Log {
             target: RevocationTarget::Session(id),
             tenant: None,
             expires_at: start() + TimeDelta::days(30),
+            by: None,
             reason: "a test ended it".into(),
         };
         let append = move |c: &mut DbConnection| log::append_revocation(c, &ending, start());

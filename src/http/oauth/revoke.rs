@@ -1,5 +1,6 @@
 //! `/oauth2/revoke` (RFC 7009).
 
+use crate::http::address::caller_of;
 use crate::http::body::Body;
 use crate::http::oauth::caller::{authenticate, read_form};
 use crate::http::oauth::cors;
@@ -34,5 +35,5 @@ async fn revoke(
 ) -> Result<(), OAuthError> {
     let client = authenticate(service, request, parameters).await?;
     let token = parameters.get("token").ok_or(OAuthError::bad_request("token is missing"))?;
-    Ok(service.revoke_token(&client, token).await?)
+    Ok(service.revoke_token(&client, token, caller_of(request)).await?)
 }

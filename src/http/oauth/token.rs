@@ -3,6 +3,7 @@
 use crate::domain::authorization::{ErrorCode, Wanted, parse_wanted};
 use crate::domain::client::GrantType;
 use crate::domain::secret::Secret;
+use crate::http::address::caller_of;
 use crate::http::body::Body;
 use crate::http::oauth::caller::{authenticate, read_form};
 use crate::http::oauth::cors;
@@ -19,6 +20,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::net::IpAddr;
 
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -53,8 +55,12 @@ async fn issue(
         return Err(OAuthError::new(ErrorCode::UnauthorizedClient, what));
     }
     match grant {
-        Some(GrantType::AuthorizationCode) => redeem_code(service, &client, parameters).await,
-        Some(GrantType::RefreshToken) => refresh(service, &client, parameters).await,
+        Some(GrantType::AuthorizationCode) => {
+            redeem_code(service, &client, parameters, caller_of(request)).await
+        }
+        Some(GrantType::RefreshToken) => {
+            refresh(service, &client, parameters, caller_of(request)).await
+        }
         Some(GrantType::TokenExchange) => exchange(service, &client, parameters).await,
         None => Err(OAuthError::new(
             ErrorCode::UnsupportedGrantType,
@@ -80,11 +86,13 @@ async fn redeem_code(
     service: &Service,
     client: &AuthenticatedClient,
     parameters: &Parameters,
+    address: Option<IpAddr>,
 ) -> Result<HttpResponse, OAuthError> {
     let request = CodeRequest {
         code: secret(parameters, "code", "code is missing")?,
         redirect_uri: parameters.owned("redirect_uri"),
         verifier: parameters.owned("code_verifier").map(Secret::new),
+        address,
     };
     Ok(respond(&service.redeem_code(client, &request).await?, None))
 }
@@ -93,10 +101,12 @@ async fn refresh(
     service: &Service,
     client: &AuthenticatedClient,
     parameters: &Parameters,
+    address: Option<IpAddr>,
 ) -> Result<HttpResponse, OAuthError> {
     let request = RefreshRequest {
         refresh_token: secret(parameters, "refresh_token", "refresh_token is missing")?,
         wanted: wanted(parameters)?,
+        address,
     };
     Ok(respond(&service.refresh(client, &request).await?, None))
 }

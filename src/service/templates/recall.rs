@@ -3,7 +3,6 @@
 use crate::database::{self, Database, DatabaseError, DbConnection, log};
 use crate::domain::Time;
 use crate::domain::audit::EventKind;
-use crate::domain::client::Lifetimes;
 use crate::domain::ids::TenantId;
 use crate::domain::revocation::{NewRevocation, RecalledVersion, RevocationTarget};
 use crate::domain::template::version::{TemplateVersion, VersionRecord};
@@ -56,12 +55,13 @@ pub async fn recall(
         let target = target(c, &version, &record, how, margin, now)?;
         let position = match target {
             None => None,
-            Some((target, lives)) => {
+            Some(target) => {
                 let revocation = NewRevocation {
+                    // A node that is behind may go on making it for as long.
+                    expires_at: target.outlived_at(now) + margin,
                     target,
                     tenant: version.name.tenant.clone(),
-                    // A node that is behind may go on making it for as long.
-                    expires_at: now + TimeDelta::seconds(i64::from(lives)) + margin,
+                    by: Some(author.name.clone()),
                     reason: format!("template version {version} was recalled: {}", author.reason),
                 };
                 Some(log::append_revocation(c, &revocation, now)?.position)
@@ -75,7 +75,7 @@ pub async fn recall(
     database.attempt(write).await?
 }
 
-/// What to revoke, and the seconds until nothing of it can be alive.
+/// What to revoke.
 fn target(
     c: &mut DbConnection,
     version: &TemplateVersion,
@@ -83,13 +83,11 @@ fn target(
     how: Recall,
     margin: TimeDelta,
     now: Time,
-) -> Result<Option<(RevocationTarget, u32)>, DatabaseError> {
+) -> Result<Option<RevocationTarget>, DatabaseError> {
     let name = version.to_string();
     Ok(match how {
         Recall::LetExpire => None,
-        Recall::RefreshNow => {
-            Some((RevocationTarget::TemplateVersion(name), Lifetimes::LONGEST_ACCESS_TOKEN))
-        }
+        Recall::RefreshNow => Some(RevocationTarget::TemplateVersion(name)),
         Recall::Revoke => {
             let (from, until) = (record.published_at, record.superseded_at.unwrap_or(now));
             let except = match version.name.tenant {
@@ -103,8 +101,7 @@ fn target(
                 until: until + margin,
                 except,
             };
-            let target = RevocationTarget::TemplateVersionAndSessions(recalled);
-            Some((target, Lifetimes::LONGEST_SESSION))
+            Some(RevocationTarget::TemplateVersionAndSessions(recalled))
         }
     })
 }
