@@ -4,9 +4,12 @@ mod apply;
 mod check;
 mod dev;
 mod healthcheck;
+mod installation;
 mod key;
 mod migrate;
+mod revoke;
 mod serve;
+mod session;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -47,6 +50,11 @@ enum Command {
     /// Check, test, render and compare role templates; publish them, and take them back
     #[command(subcommand)]
     Template(template::Template),
+    /// End tokens and sessions, where no server may be asked
+    Revoke(revoke::Revoke),
+    /// What became of a session
+    #[command(subcommand)]
+    Session(session::Session),
     /// Ask a running server whether it is well
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -84,6 +92,8 @@ pub fn run() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Key(command) => command.run(),
         Command::Template(command) => return command.run(),
+        Command::Revoke(command) => block_on(command.run()),
+        Command::Session(command) => block_on(command.run()),
         Command::Healthcheck(command) => command.run(),
     };
     match outcome {

@@ -18,6 +18,9 @@ fn the_command_line_is_sound() {
         "rolemint check --config c.toml --deployment d.toml",
         "rolemint key generate",
         "rolemint healthcheck --url http://127.0.0.1:1/healthz",
+        "rolemint revoke subject u_dana --tenant acme --reason left --by ops --config c.toml",
+        "rolemint revoke before 2026-01-31T12:00:00Z --reason leak",
+        "rolemint session show AAAAAAAAAAAAAAAAAAAAAA --config c.toml",
     ] {
         assert!(CommandLine::try_parse_from(line.split(' ')).is_ok(), "{line}");
     }

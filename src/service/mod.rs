@@ -24,12 +24,15 @@ pub mod readiness;
 pub mod refresh;
 pub mod resource_server;
 pub mod revocation;
+pub mod revocations;
+pub mod sessions;
 pub mod templates;
 pub mod userinfo;
 
 use crate::catalog::{Catalog, Stale};
 use crate::clock::Clock;
 use crate::database::{Database, DatabaseError};
+use crate::domain::Time;
 use crate::domain::ids::SessionId;
 use crate::domain::token::AccessClaims;
 use crate::service::feed::Feed;
@@ -150,6 +153,10 @@ impl Service {
 
     pub fn issuer(&self) -> &str {
         &self.0.issuer
+    }
+
+    pub fn now(&self) -> Time {
+        self.0.clock.now()
     }
 }
 

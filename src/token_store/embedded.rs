@@ -8,7 +8,7 @@ use crate::domain::secret::Digest;
 use crate::domain::session::{Presented, RefreshState, Refreshed};
 use crate::token_store::record::{Entry, Header, clamp, milliseconds, repack};
 use crate::token_store::{
-    CatchUp, GARBAGE_MARGIN, Offer, OneTime, Result, Step, TokenStoreError, Unreadable, Used,
+    CatchUp, GARBAGE_MARGIN, Look, Offer, OneTime, Result, Step, TokenStoreError, Unreadable, Used,
     Witness,
 };
 use anyhow::Context as _;
@@ -170,6 +170,18 @@ impl Embedded {
             let (record, marker) = rows.session_and_marker(id.as_bytes(), id.bucket())?;
             let marker = marker.position;
             Ok(Step { marker, done: (marker >= needed).then_some(record) })
+        });
+        read.await.map_err(unavailable)
+    }
+
+    pub(super) async fn look_at_all(&self, ids: &[SessionId]) -> Result<Vec<Look>> {
+        let ids = ids.to_vec();
+        let read = self.0.tokens.read(move |rows| {
+            let look = |id: &SessionId| {
+                let (record, marker) = rows.session_and_marker(id.as_bytes(), id.bucket())?;
+                Ok((marker.position, record))
+            };
+            ids.iter().map(look).collect()
         });
         read.await.map_err(unavailable)
     }

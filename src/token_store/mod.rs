@@ -85,6 +85,9 @@ pub enum TokenStoreError {
 
 type Result<T> = std::result::Result<T, TokenStoreError>;
 
+/// What a look at a session sees: the marker of its bucket, and its record if there is one.
+type Look = (u64, Option<Vec<u8>>);
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub enum TokenStore {
@@ -189,6 +192,35 @@ impl TokenStore {
     ) -> Result<Option<(Session, RefreshState)>> {
         let Some(record) = self.alive(id, at, now).await? else { return Ok(None) };
         Ok(Some(record::unpack(id, &record)?))
+    }
+
+    /// Those of these that live, with one look at the store for all of them. A bucket that is behind takes a
+    /// look of its own.
+    pub async fn find_among(
+        &self,
+        ids: &[SessionId],
+        at: impl Fn(&SessionId) -> LogPosition,
+        now: Time,
+    ) -> Result<Vec<(Session, RefreshState)>> {
+        let looks = match self {
+            Self::Embedded(store) => store.look_at_all(ids).await?,
+            Self::Redis(store) => store.look_at_all(ids).await?,
+        };
+        let mut alive = Vec::with_capacity(looks.len());
+        for (id, (marker, record)) in ids.iter().zip(looks) {
+            let at = at(id);
+            let needed = self.witness().seen(id.bucket()).max(at.required);
+            if marker < needed {
+                alive.extend(self.find(id, at, now).await?);
+                continue;
+            }
+            let Some(record) = record else { continue };
+            let (header, _) = record::Header::read(&record)?;
+            if record::milliseconds(now) < header.dead_at() {
+                alive.push(record::unpack(id, &record)?);
+            }
+        }
+        Ok(alive)
     }
 
     /// Whether a session lives: introspection's one look.

@@ -11,7 +11,7 @@ use crate::domain::secret::Digest;
 use crate::domain::session::{Refreshed, Replay};
 use crate::token_store::record::{Entry, Header, REMEMBERED_USE, clamp, milliseconds};
 use crate::token_store::{
-    CatchUp, GARBAGE_MARGIN, Offer, OneTime, Result, Step, TokenStoreError, Unreadable, Used,
+    CatchUp, GARBAGE_MARGIN, Look, Offer, OneTime, Result, Step, TokenStoreError, Unreadable, Used,
     Witness,
 };
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -180,6 +180,22 @@ impl Redis {
         let (packed, record): (Option<Vec<u8>>, Option<Vec<u8>>) = self.ask(&look).await?;
         let marker = position(packed.as_deref())?;
         Ok(Step { marker, done: (marker >= needed).then_some(record) })
+    }
+
+    /// One round trip: each session with its marker, as `look` does it.
+    pub(super) async fn look_at_all(&self, ids: &[SessionId]) -> Result<Vec<Look>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut looks = ::redis::pipe();
+        for id in ids {
+            looks.cmd("MGET").arg(marker_key(id.bucket())).arg(session_key(id));
+        }
+        let found: Vec<(Option<Vec<u8>>, Option<Record>)> = self.ask_all(&looks).await?;
+        let look = |(marker, record): (Option<Vec<u8>>, Option<Record>)| {
+            Ok((position(marker.as_deref())?, record))
+        };
+        found.into_iter().map(look).collect()
     }
 
     pub(super) async fn refresh(

@@ -34,6 +34,7 @@ mod refresh;
 mod restart;
 mod revocation;
 mod revocation_order;
+mod revocations;
 mod routes;
 mod servers;
 mod sessions;

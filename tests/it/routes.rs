@@ -77,7 +77,7 @@ async fn every_route_keeps_its_guard(world: World) {
     }
     // Whoever adds a route looks at what guards it: here, too.
     let expected = [
-        ("admin", 32),
+        ("admin", 37),
         ("bearer", 2),
         ("browser", 2),
         ("client", 3),

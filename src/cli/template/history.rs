@@ -1,7 +1,7 @@
 //! `rolemint template history`
 
 use crate::cli::ConfigArgument;
-use crate::cli::template::installation::Installation;
+use crate::cli::installation::Installation;
 use crate::cli::template::{FormatArgument, Verdict};
 use crate::domain::template::version::TemplateName;
 use crate::service::templates::{self, HistoryEntry};

@@ -1,8 +1,8 @@
 //! `rolemint template pull`
 
 use crate::cli::ConfigArgument;
+use crate::cli::installation::Installation;
 use crate::cli::template::files;
-use crate::cli::template::installation::Installation;
 use crate::cli::template::{FormatArgument, Verdict};
 use crate::domain::ids::Role;
 use crate::domain::template::version::{TemplateName, TemplateVersion};

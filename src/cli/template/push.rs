@@ -1,9 +1,10 @@
 //! `rolemint template push`
 
 use crate::cli::ConfigArgument;
+use crate::cli::installation::{AuthorArguments, Installation};
 use crate::cli::template::files::{self, TemplateFile};
 use crate::cli::template::finding::{Finding, lines, unproved_code};
-use crate::cli::template::installation::{AuthorArguments, Installation, Refusal};
+use crate::cli::template::refusal::Refusal;
 use crate::cli::template::{FormatArgument, Verdict};
 use crate::domain::template::TemplateErrors;
 use crate::domain::template::diff::TemplateDiff;

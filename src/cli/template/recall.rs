@@ -1,7 +1,7 @@
 //! `rolemint template recall`
 
 use crate::cli::ConfigArgument;
-use crate::cli::template::installation::{AuthorArguments, Installation};
+use crate::cli::installation::{AuthorArguments, Installation};
 use crate::cli::template::{FormatArgument, Verdict};
 use crate::domain::template::version::TemplateVersion;
 use crate::service::templates;

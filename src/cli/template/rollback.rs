@@ -1,7 +1,8 @@
 //! `rolemint template rollback`
 
 use crate::cli::ConfigArgument;
-use crate::cli::template::installation::{AuthorArguments, Installation, Refusal};
+use crate::cli::installation::{AuthorArguments, Installation};
+use crate::cli::template::refusal::Refusal;
 use crate::cli::template::{FormatArgument, Verdict};
 use crate::domain::template::diff::TemplateDiff;
 use crate::domain::template::version::TemplateVersion;

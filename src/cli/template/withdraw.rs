@@ -1,7 +1,8 @@
 //! `rolemint template withdraw`
 
 use crate::cli::ConfigArgument;
-use crate::cli::template::installation::{AuthorArguments, Installation, Refusal};
+use crate::cli::installation::{AuthorArguments, Installation};
+use crate::cli::template::refusal::Refusal;
 use crate::cli::template::{FormatArgument, Verdict};
 use crate::domain::template::version::{TemplateName, TemplateVersion};
 use crate::service::templates::{self, Withdrawal};

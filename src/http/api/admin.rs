@@ -72,17 +72,35 @@ impl Admin {
         Ok(TemplateName { role: self.named("role")?, tenant })
     }
 
+    /// Whom something of this area may be done for: the tenant that is wanted; without one, a tenant's own, and
+    /// all (None) for the platform.
+    pub(super) fn scope(
+        &self,
+        area: Area,
+        act: Act,
+        wanted: Option<TenantId>,
+    ) -> Result<Option<TenantId>, Problem> {
+        let own = self.administrator.tenant();
+        let scope = wanted.or_else(|| (!own.is_platform()).then(|| own.clone()));
+        self.permit_in(area, act, scope.as_ref().map_or(Reach::AllTenants, Reach::Tenant))?;
+        Ok(scope)
+    }
+
     /// A number that the address names.
     pub(super) fn number(&self, name: &str) -> Result<u64, Problem> {
         self.named(name)
     }
 
     fn permit(&self, act: Act, reach: Reach<'_>) -> Result<(), Problem> {
-        Ok(self.service.permit(&self.administrator, act, Area::Templates, reach)?)
+        self.permit_in(Area::Templates, act, reach)
+    }
+
+    pub(super) fn permit_in(&self, area: Area, act: Act, reach: Reach<'_>) -> Result<(), Problem> {
+        Ok(self.service.permit(&self.administrator, act, area, reach)?)
     }
 
     /// What is not a name is not there.
-    fn named<T: FromStr>(&self, name: &str) -> Result<T, Problem> {
+    pub(super) fn named<T: FromStr>(&self, name: &str) -> Result<T, Problem> {
         let text = self.request.match_info().get(name);
         text.and_then(|text| text.parse().ok()).ok_or_else(Problem::not_found)
     }

@@ -28,6 +28,11 @@ pub(super) fn created(number: u64, location: String, body: impl Serialize) -> Ht
         .json(body)
 }
 
+/// An entry that was written, and that no address names.
+pub(super) fn recorded(body: impl Serialize) -> HttpResponse {
+    begin(StatusCode::CREATED).json(body)
+}
+
 pub(super) fn nothing() -> HttpResponse {
     begin(StatusCode::NO_CONTENT).finish()
 }

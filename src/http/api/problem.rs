@@ -3,9 +3,11 @@
 //! The text is fixed, but for errors that point into a document that the caller sent or may read.
 //! Causes are logged here, once.
 
+use crate::domain::revocation::NotATarget;
 use crate::service::administration::{NotAdministrator, NotPermitted};
 use crate::service::authenticate::NotAuthenticated;
 use crate::service::resource_server::NotResourceServer;
+use crate::service::revocations::NotOrdered;
 use crate::service::{Report, Unavailable};
 use actix_web::http::header::HeaderValue;
 use actix_web::http::{StatusCode, header};
@@ -301,6 +303,28 @@ impl From<NotResourceServer> for Problem {
                 Self::new(Kind::Forbidden, "declare the audiences that the client introspects")
                     .challenging(&[])
             }
+        }
+    }
+}
+
+impl From<NotATarget> for Problem {
+    fn from(error: NotATarget) -> Self {
+        let place = match error {
+            NotATarget::Kind => "/target",
+            NotATarget::Value(_) | NotATarget::Moment => "/value",
+        };
+        Self::invalid("say what is to be revoked").with([Mistake::at(place, error.to_string())])
+    }
+}
+
+impl From<NotOrdered> for Problem {
+    fn from(error: NotOrdered) -> Self {
+        match error {
+            NotOrdered::Reason => {
+                Self::invalid("say why").with([Mistake::at("/reason", error.to_string())])
+            }
+            NotOrdered::NoSession => Self::not_found(),
+            NotOrdered::Unavailable(cause) => cause.into(),
         }
     }
 }
