@@ -68,6 +68,7 @@ mod tests {
             position,
             target: RevocationTarget::ApiKey(format!("k_{position}")),
             tenant: None,
+            audience: Vec::new(),
             at: Time::default(),
             expires_at: Time::from_timestamp(i64::try_from(position).unwrap(), 0).unwrap(),
         };

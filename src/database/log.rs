@@ -97,6 +97,7 @@ pub fn append_revocation(
             revocations::position.eq(position),
             revocations::target.eq(to_json(&revocation.target)?),
             revocations::tenant_id.eq(revocation.tenant.as_ref().map(TenantId::as_str)),
+            revocations::audience.eq(written(&revocation.audience)?),
             revocations::session_id.eq(session.map(ToString::to_string)),
             revocations::bucket.eq(session.map(|session| i32::from(session.bucket()))),
             revocations::at.eq(to_millis(at)),
@@ -112,6 +113,7 @@ pub fn append_revocation(
         position: from_position(position),
         target: revocation.target.clone(),
         tenant: revocation.tenant.clone(),
+        audience: revocation.audience.clone(),
         at,
         expires_at: held_until,
     })
@@ -143,10 +145,15 @@ pub fn append_change(c: &mut DbConnection, change: &Change, at: Time) -> Result<
     Ok(())
 }
 
-type RevocationRow = (i64, String, Option<String>, i64, i64);
+/// None: for all audiences.
+fn written(audience: &[String]) -> Result<Option<String>, DatabaseError> {
+    if audience.is_empty() { Ok(None) } else { to_json(&audience).map(Some) }
+}
+
+type RevocationRow = (i64, String, Option<String>, Option<String>, i64, i64);
 
 fn revocation(
-    (position, target, tenant, at, held): RevocationRow,
+    (position, target, tenant, audience, at, held): RevocationRow,
 ) -> Result<Revocation, DatabaseError> {
     Ok(Revocation {
         position: from_position(position),
@@ -155,6 +162,10 @@ fn revocation(
             .map(|tenant| tenant.parse())
             .transpose()
             .map_err(|_| DatabaseError::Corrupt("tenant id"))?,
+        audience: audience
+            .map(|audience| from_json("audience", &audience))
+            .transpose()?
+            .unwrap_or_default(),
         at: from_millis(at)?,
         expires_at: from_millis(held)?,
     })
@@ -213,6 +224,7 @@ pub fn list_live(
             revocations::position,
             revocations::target,
             revocations::tenant_id,
+            revocations::audience,
             revocations::at,
             revocations::held_until,
         ))

@@ -100,6 +100,7 @@ diesel::table! {
         held_until -> BigInt,
         expires_at -> BigInt,
         reason -> Text,
+        audience -> Nullable<Text>,
         kind -> Text,
         named -> Nullable<Text>,
         revoked_by -> Nullable<Text>,

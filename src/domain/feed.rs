@@ -14,12 +14,13 @@ pub struct FeedEntry {
     pub position: u64,
     pub expires_at: Time,
     tenant: Option<TenantId>,
+    audience: Vec<String>,
     data: String,
 }
 
 impl FeedEntry {
     pub fn of(revocation: &Revocation) -> Self {
-        let Revocation { position, tenant, at, expires_at, .. } = revocation;
+        let Revocation { position, tenant, audience, at, expires_at, .. } = revocation;
         let (target, value) = sent(&revocation.target);
         let mut data = json!({
             "position": position,
@@ -36,6 +37,7 @@ impl FeedEntry {
             position: *position,
             expires_at: *expires_at,
             tenant: tenant.clone(),
+            audience: audience.clone(),
             data: data.to_string(),
         }
     }
@@ -69,6 +71,8 @@ fn rounded_up(time: Time) -> i64 {
 /// Which entries concern a reader.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FeedFilter {
+    /// Those whose tokens the reader checks. What ends tokens of others is not for it to know.
+    pub audiences: BTreeSet<String>,
     /// None: those of all tenants. What belongs to no tenant concerns everybody.
     pub tenants: BTreeSet<TenantId>,
 }
@@ -76,7 +80,9 @@ pub struct FeedFilter {
 impl FeedFilter {
     pub fn lets_through(&self, entry: &FeedEntry) -> bool {
         let wanted = |tenant| self.tenants.is_empty() || self.tenants.contains(tenant);
-        entry.tenant.as_ref().is_none_or(wanted)
+        let checked = |audience| self.audiences.contains(audience);
+        (entry.audience.is_empty() || entry.audience.iter().any(checked))
+            && entry.tenant.as_ref().is_none_or(wanted)
     }
 }
 
@@ -149,7 +155,8 @@ mod tests {
     fn entry(target: RevocationTarget, tenant: Option<&str>) -> FeedEntry {
         let tenant = tenant.map(|tenant| tenant.parse().unwrap());
         let (at, expires_at) = (at(100_900), at(200_001));
-        FeedEntry::of(&Revocation { position: 121, target, tenant, at, expires_at })
+        let audience = Vec::new();
+        FeedEntry::of(&Revocation { position: 121, target, tenant, audience, at, expires_at })
     }
     fn shown(entry: &FeedEntry) -> Value {
         serde_json::from_str(&entry.data).unwrap()
@@ -201,6 +208,7 @@ mod tests {
         let target = || RevocationTarget::Role("admin".parse().unwrap());
         let only = |tenants: &[&str]| FeedFilter {
             tenants: tenants.iter().map(|tenant| tenant.parse().unwrap()).collect(),
+            ..FeedFilter::default()
         };
         for (filter, acme, everybody) in [
             (only(&[]), true, true),
@@ -209,6 +217,21 @@ mod tests {
         ] {
             assert_eq!(filter.lets_through(&entry(target(), Some("acme"))), acme, "{filter:?}");
             assert_eq!(filter.lets_through(&entry(target(), None)), everybody, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn a_reader_hears_what_ends_tokens_that_it_checks_and_no_other() {
+        let reads = |audiences: &[&str]| FeedFilter {
+            audiences: audiences.iter().map(|&audience| audience.to_owned()).collect(),
+            ..FeedFilter::default()
+        };
+        let mut ended = entry(RevocationTarget::Token(TokenId::new([1; 16])), None);
+        assert!(reads(&["https://a.example"]).lets_through(&ended), "it is for all");
+        ended.audience = vec!["https://a.example".into(), "https://b.example".into()];
+        assert!(reads(&["https://b.example", "https://c.example"]).lets_through(&ended));
+        for none in [&[][..], &["https://c.example"], &["https://a.example/"]] {
+            assert!(!reads(none).lets_through(&ended), "{none:?}");
         }
     }
 

@@ -233,6 +233,8 @@ pub struct NewRevocation {
     pub target: RevocationTarget,
     /// Where set, only what belongs to this tenant ends.
     pub tenant: Option<TenantId>,
+    /// The audiences of everything that ends, which are told; none: all are.
+    pub audience: Vec<String>,
     /// From then on nothing that it could hit is alive.
     pub expires_at: Time,
     /// Who revoked it; None: it came of what somebody else did.
@@ -248,6 +250,8 @@ pub struct Revocation {
     pub position: u64,
     pub target: RevocationTarget,
     pub tenant: Option<TenantId>,
+    /// As in [`NewRevocation`].
+    pub audience: Vec<String>,
     pub at: Time,
     pub expires_at: Time,
 }
@@ -511,7 +515,8 @@ mod tests {
         Time::from_timestamp(seconds, 0).unwrap()
     }
     fn entry(position: u64, target: RevocationTarget) -> Revocation {
-        Revocation { position, target, tenant: None, at: at(100), expires_at: at(1000) }
+        let (at, expires_at) = (at(100), at(1000));
+        Revocation { position, target, tenant: None, audience: Vec::new(), at, expires_at }
     }
 
     struct Token {

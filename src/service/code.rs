@@ -197,6 +197,7 @@ impl Inner {
             session: Some(seed.id),
             detail: json!({ "address": address }),
         };
-        self.end_session(ended, event).await
+        // Nor which audience it was given.
+        self.end_session(ended, Vec::new(), event).await
     }
 }

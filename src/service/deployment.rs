@@ -176,6 +176,7 @@ fn carry_out(
         let revocation = NewRevocation {
             target: planned.target.clone(),
             tenant: planned.tenant.clone(),
+            audience: Vec::new(),
             expires_at: planned.target.outlived_at(now),
             by: Some(APPLY.to_owned()),
             reason: planned.reason.clone(),

@@ -8,15 +8,19 @@ use crate::service::{Inner, Unavailable};
 impl Inner {
     /// Durable in the log before this returns, and applied on this node. The token store follows: if it
     /// is away, the log and the store's markers see to it later.
+    ///
+    /// `audience`: of all its tokens; none: it is not known.
     pub(super) async fn end_session(
         &self,
         ended: EndedSession,
+        audience: Vec<String>,
         event: AuditEvent,
     ) -> Result<(), Unavailable> {
         let session = ended.session;
         let revocation = NewRevocation {
             target: RevocationTarget::Session(session),
-            tenant: None,
+            tenant: Some(ended.tenant.clone()),
+            audience,
             expires_at: ended.would_have_ended_at,
             by: None,
             reason: ended.reason.to_string(),

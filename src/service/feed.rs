@@ -109,7 +109,7 @@ impl Service {
             applied = inner.catalog.revocations().applied();
         }
         Ok(FeedStream {
-            filter: FeedFilter { tenants },
+            filter: FeedFilter { audiences: reader.client().introspects.clone(), tenants },
             at: At::Beginning(Start::of(last, applied)),
             applied: inner.catalog.applied(),
             closed: inner.feed.0.closed.subscribe(),

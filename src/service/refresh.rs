@@ -149,7 +149,7 @@ impl Inner {
             "presented": presented, "current": current, "late": late, "address": ended.address,
         });
         let event = event(session, EventKind::RefreshReplayed, detail, ended.at);
-        self.end_session(ended, event).await
+        self.end_session(ended, session.audience.clone(), event).await
     }
 
     async fn decide_refresh(

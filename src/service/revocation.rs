@@ -56,7 +56,9 @@ impl Inner {
         }
         let revocation = NewRevocation {
             target: RevocationTarget::Token(claims.jti),
-            tenant: None,
+            tenant: Some(claims.tenant.clone()),
+            // What is exchanged from it has no other audience.
+            audience: claims.aud.iter().map(str::to_owned).collect(),
             expires_at: Time::from_timestamp(claims.exp, 0).unwrap_or(now),
             by: None,
             reason: EndReason::RevokedByClient.to_string(),
@@ -84,6 +86,7 @@ impl Inner {
         let revocation = NewRevocation {
             target: RevocationTarget::Session(session),
             tenant: None,
+            audience: Vec::new(),
             expires_at: RevocationTarget::Session(session).outlived_at(now),
             by: None,
             reason: EndReason::RevokedByClient.to_string(),
@@ -130,6 +133,6 @@ impl Inner {
         let detail = json!({ "address": address });
         let event = event(&session, EventKind::SessionEnded, detail, now);
         let ended = ended(&session, EndReason::RevokedByClient, address, now);
-        Ok(self.end_session(ended, event).await?)
+        Ok(self.end_session(ended, session.audience, event).await?)
     }
 }

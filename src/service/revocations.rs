@@ -110,6 +110,7 @@ fn entry(order: &Order, owner: Option<&Owner>, now: Time) -> NewRevocation {
     NewRevocation {
         target: target.clone(),
         tenant: tenant.clone().or_else(|| owner.map(|owner| owner.tenant.clone())),
+        audience: Vec::new(),
         expires_at: owner.map_or_else(|| target.outlived_at(now), |owner| owner.ends_at),
         by: Some(author.name.clone()),
         reason: author.reason.clone(),

@@ -468,7 +468,9 @@ fn a_node_that_is_cut_off_in_the_middle_of_a_transaction_lets_go_of_the_log() {
             let revocation = NewRevocation {
                 target: RevocationTarget::Tenant("acme".parse().unwrap()),
                 tenant: None,
+                audience: Vec::new(),
                 expires_at: now + TimeDelta::hours(1),
+                by: None,
                 reason: "a test".to_owned(),
             };
             append_revocation(c, &revocation, now)

@@ -15,6 +15,7 @@ use crate::harness::{Pair, on, on_both_stores, on_embedded_stores, rounds, soon}
 
 on_both_stores!(
     what_ends_is_told,
+    what_ends_tokens_of_others_is_not_told,
     whoever_comes_back_misses_nothing_and_hears_nothing_twice,
     what_is_revoked_here_is_told_here_without_a_poll,
 );
@@ -56,7 +57,8 @@ fn key(name: &str) -> RevocationTarget {
 
 fn entry(target: RevocationTarget, tenant: Option<&str>, expires_at: Time) -> NewRevocation {
     let tenant = tenant.map(|tenant| tenant.parse().unwrap());
-    NewRevocation { target, tenant, expires_at, by: None, reason: "a test ended it".into() }
+    let reason = "a test ended it".into();
+    NewRevocation { target, tenant, audience: Vec::new(), expires_at, by: None, reason }
 }
 
 /// Appends to the log beside the server, in one transaction.
@@ -88,6 +90,7 @@ async fn what_ends_is_told(world: World) {
     assert_eq!(alive[0]["target"], "session");
     assert_eq!(alive[0]["value"], claims(&over["access_token"])["sid"]);
     assert_eq!(alive[0]["position"], position);
+    assert_eq!(alive[0]["tenant"], "acme");
 
     world.revoke("portal", &kept["access_token"]).await.expect(200);
     let told = stream.news().await;
@@ -95,6 +98,8 @@ async fn what_ends_is_told(world: World) {
     assert_eq!((told.id, told.name.as_str()), (Some(position + 1), "revocation"));
     assert_eq!(told.data["target"], "token");
     assert_eq!(told.data["value"], token["jti"]);
+    assert_eq!(told.data["tenant"], "acme");
+    assert!(told.data.get("audience").is_none(), "it is nobody's business");
     assert_eq!(told.data["expires_at"], token["exp"]);
     assert_eq!(told.data["at"], world.clock.now().timestamp());
     let after = stream.next().await.unwrap();
@@ -113,6 +118,34 @@ async fn what_ends_is_told(world: World) {
     assert_eq!(resumed.next().await.unwrap(), told);
     let mut resumed = world.feed_at(&world.browser(), "api", &query, Some(&last)).await;
     assert_eq!(resumed.next().await.unwrap(), first, "the header counts");
+}
+
+async fn what_ends_tokens_of_others_is_not_told(world: World) {
+    let kept = world.sign_in_at(&Request::of("portal", PORTAL_URI), "dana").await;
+    let over = world.sign_in_at(&Request::of("portal", PORTAL_URI), "dana").await;
+    world.revoke("portal", &over["refresh_token"]).await.expect(200);
+    // It checks the tokens of the issuer, and these are of an API.
+    let mut other = world.feed("backend").await;
+    assert_eq!(other.alive().await, (Vec::new(), 1));
+    let browser = world.browser();
+    let mut elsewhere = world.feed_at(&browser, "api", "?tenant=globex", None).await;
+    assert_eq!(elsewhere.alive().await, (Vec::new(), 1));
+    world.revoke("portal", &kept["access_token"]).await.expect(200);
+    let own = world.sign_in("dana").await;
+    world.revoke("web", &own["access_token"]).await.expect(200);
+    let told = other.news().await;
+    assert_eq!(told.position(), 3, "{told:?}");
+    assert_eq!(told.data["value"], claims(&own["access_token"])["jti"]);
+    let mut concerned = world.feed_at(&browser, "api", "?tenant=acme", Some("0")).await;
+    let heard = [concerned.news().await, concerned.news().await].map(|event| event.position());
+    assert_eq!(heard, [1, 2]);
+    loop {
+        let event = elsewhere.next().await.unwrap();
+        assert_eq!(event.name, "position", "{event:?}");
+        if event.position() == 3 {
+            break;
+        }
+    }
 }
 
 /// Numbers that look random, and are the same in every run.

@@ -103,6 +103,7 @@ async fn what_has_ended_does_not_count(world: Administered) {
     let revocation = NewRevocation {
         target: RevocationTarget::Tenant("globex".parse().unwrap()),
         tenant: None,
+        audience: Vec::new(),
         expires_at: now + TimeDelta::days(1),
         by: None,
         reason: "a test ended it".into(),

@@ -21,9 +21,10 @@ fn entry(number: usize, expires_at: DateTime<Utc>) -> NewRevocation {
     let target = match number % 3 {
         0 => RevocationTarget::Token(TokenId::new(random().unwrap())),
         1 => RevocationTarget::Session(SessionId::new(random().unwrap())),
-        _ => RevocationTarget::Subject(format!("u_{number}").parse().unwrap()),
+        _ => RevocationTarget::Role(format!("role-{number}").parse().unwrap()),
     };
-    NewRevocation { target, tenant: None, expires_at, reason: "a test".to_owned() }
+    let (audience, reason) = (Vec::new(), "a test".to_owned());
+    NewRevocation { target, tenant: None, audience, expires_at, by: None, reason }
 }
 
 async fn what_can_hit_nothing_any_more_is_forgotten(mut world: World) {
@@ -43,7 +44,7 @@ async fn what_can_hit_nothing_any_more_is_forgotten(mut world: World) {
     }
     let append = move |c: &mut _| {
         for number in 0..LONG {
-            // Subjects: a session's or a token's is held for a day at most.
+            // Roles: a session's or a token's is held for a day at most.
             let number = SHORT * 3 + number * 3 + 2;
             append_revocation(c, &entry(number, began + TimeDelta::hours(48)), began)?;
         }

@@ -37,7 +37,9 @@ fn revocation(id: TokenId) -> NewRevocation {
     NewRevocation {
         target: RevocationTarget::Token(id),
         tenant: None,
+        audience: Vec::new(),
         expires_at: Clock::System.now() + TimeDelta::hours(1),
+        by: None,
         reason: "a test".to_owned(),
     }
 }

@@ -108,6 +108,7 @@ async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
         let revocation = NewRevocation {
             target: RevocationTarget::Session(session),
             tenant: None,
+            audience: vec!["https://api.example".to_owned()],
             expires_at: now + TimeDelta::hours(1),
             by: None,
             reason: "a test".to_owned(),
@@ -134,6 +135,14 @@ async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
         database::documents::put_vocabulary(c, "vocabulary")
     };
     database.write(write).await?;
+    read_every_table(database, session, now).await
+}
+
+async fn read_every_table(
+    database: &Database,
+    session: SessionId,
+    now: Time,
+) -> Result<(), DatabaseError> {
     let read = move |c: &mut DbConnection| {
         assert_eq!(database::audit::count(c, EventKind::SessionEnded)?, 1);
         assert_eq!(
@@ -150,7 +159,9 @@ async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
             (1, TimeDelta::days(30))
         );
         assert_eq!(database::keys::list(c)?.signing.len(), 1);
-        assert_eq!(log::read_after(c, 0, 0, now)?.revocations.len(), 1);
+        let revocations = log::read_after(c, 0, 0, now)?.revocations;
+        assert_eq!(revocations.len(), 1);
+        assert_eq!(revocations.first().unwrap().audience, ["https://api.example"]);
         assert_eq!(database::documents::find_vocabulary(c)?.as_deref(), Some("vocabulary"));
         assert!(database::tenants::list(c)?.is_empty() && database::clients::list(c)?.is_empty());
         assert!(

@@ -59,7 +59,9 @@ async fn what_came_before_an_acknowledgement_is_dead_and_what_comes_after_lives(
         let revocation = NewRevocation {
             target: target.clone(),
             tenant: None,
+            audience: Vec::new(),
             expires_at: nodes.world.clock.now() + TimeDelta::hours(1),
+            by: None,
             reason: "a test".to_owned(),
         };
         let now = nodes.world.clock.now();

@@ -42,6 +42,7 @@ impl Log {
     /// Appends the ending of a session and answers with its position.
     async fn append_ending(&self, id: SessionId) -> u64 {
         let ending = NewRevocation {
+            audience: Vec::new(),
             target: RevocationTarget::Session(id),
             tenant: None,
             expires_at: start() + TimeDelta::days(30),

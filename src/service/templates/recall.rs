@@ -61,6 +61,7 @@ pub async fn recall(
                     expires_at: target.outlived_at(now) + margin,
                     target,
                     tenant: version.name.tenant.clone(),
+                    audience: Vec::new(),
                     by: Some(author.name.clone()),
                     reason: format!("template version {version} was recalled: {}", author.reason),
                 };
