@@ -6,6 +6,7 @@ use crate::config::{Config, DatabaseUrl, TokenStoreConfig};
 use crate::database::{self, Database, DatabaseError, Location, log};
 use crate::domain::Time;
 use crate::domain::deployment::{Deployment, EntryId, Plan};
+use crate::domain::feed_reader::ReaderReport;
 use crate::http::{self, Proxies, Settings};
 use crate::service::feed::{Feed, FeedLimits};
 use crate::service::{self, Parts, Service};
@@ -107,6 +108,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
         streams: config.feed.max_streams,
         streams_per_client: config.feed.max_streams_per_client,
     });
+    let write_reports = tokio::spawn(feed.clone().write_reports(database.clone()));
     let service = Service::new(Parts {
         issuer: config.issuer_text.clone(),
         database,
@@ -131,7 +133,15 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
     let server = http::serve(service, settings, listener)?;
     let handle = server.handle();
     let server = tokio::spawn(server);
-    Ok(Running { address, server, handle, followers: vec![follow, forget], catalog, feed, tokens })
+    Ok(Running {
+        address,
+        server,
+        handle,
+        followers: vec![follow, forget, write_reports],
+        catalog,
+        feed,
+        tokens,
+    })
 }
 
 /// Makes the database hold what is declared, in one transaction; or only says what would change.
@@ -214,7 +224,8 @@ fn make_private(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Entries of the log that can hit nothing any more are dropped, and sessions that have been over for long.
+/// What nobody needs any more is dropped: entries of the log that can hit nothing, sessions that have been over for
+/// long, and readers of the feed that are gone.
 async fn forget_expired(database: Database, keep_ended: TimeDelta, clock: Clock) {
     let mut ticks = tokio::time::interval(Duration::from_secs(60));
     loop {
@@ -236,6 +247,7 @@ async fn forget_what_expired(
     let before = now - keep_ended;
     let some = || database.write(move |c| database::sessions::forget_ended(c, before));
     while some().await? >= log::FORGOTTEN_AT_ONCE {}
+    database.write(move |c| database::feed_readers::forget(c, now - ReaderReport::KEPT)).await?;
     Ok(())
 }
 

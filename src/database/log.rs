@@ -232,6 +232,17 @@ pub fn list_live(
     rows.into_iter().map(revocation).collect()
 }
 
+/// When the first entry after a position was written that is still there.
+pub fn first_after(c: &mut DbConnection, position: u64) -> Result<Option<Time>, DatabaseError> {
+    let at: Option<i64> = revocations::table
+        .filter(revocations::position.gt(to_position(position)))
+        .order(revocations::position)
+        .select(revocations::at)
+        .first(c)
+        .optional()?;
+    at.map(from_millis).transpose()
+}
+
 /// For each bucket of the token store, the last position that ended a session which could still live.
 pub fn last_endings(c: &mut DbConnection, now: Time) -> Result<Vec<(u8, u64)>, DatabaseError> {
     let rows: Vec<(Option<i32>, Option<i64>)> = revocations::table

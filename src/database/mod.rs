@@ -8,6 +8,7 @@ pub mod audit;
 pub mod clients;
 pub mod documents;
 pub mod drafts;
+pub mod feed_readers;
 pub mod keys;
 pub mod log;
 pub mod providers;

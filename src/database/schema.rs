@@ -106,6 +106,14 @@ diesel::table! {
         revoked_by -> Nullable<Text>,
     }
 }
+diesel::table! {
+    feed_readers (client_id, reader) {
+        client_id -> Text,
+        reader -> Text,
+        position -> BigInt,
+        reported_at -> BigInt,
+    }
+}
 diesel::table! { changes (position) { position -> BigInt, kind -> Text, key -> Text, at -> BigInt, } }
 diesel::table! {
     signing_keys (kid) { kid -> Text, algorithm -> Text, sealed -> Text, created_at -> BigInt, }

@@ -2,8 +2,12 @@
 //! reader, and the frames of a stream (server-sent events).
 
 use crate::domain::Time;
+use crate::domain::client::Client;
 use crate::domain::ids::TenantId;
 use crate::domain::revocation::{Revocation, RevocationTarget};
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -43,6 +47,14 @@ impl FeedEntry {
     }
 }
 
+/// As a stream has it.
+impl Serialize for FeedEntry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let data: &RawValue = serde_json::from_str(&self.data).map_err(S::Error::custom)?;
+        data.serialize(serializer)
+    }
+}
+
 /// A reader checks tokens, which say which template versions made them; that sessions are over, too, is
 /// the server's business.
 fn sent(target: &RevocationTarget) -> (&'static str, Value) {
@@ -78,6 +90,10 @@ pub struct FeedFilter {
 }
 
 impl FeedFilter {
+    pub fn of(client: &Client, tenants: BTreeSet<TenantId>) -> Self {
+        Self { audiences: client.introspects.clone(), tenants }
+    }
+
     pub fn lets_through(&self, entry: &FeedEntry) -> bool {
         let wanted = |tenant| self.tenants.is_empty() || self.tenants.contains(tenant);
         let checked = |audience| self.audiences.contains(audience);

@@ -104,6 +104,17 @@ name!(
     }
 );
 
+name!(
+    /// What an instance of a resource server calls itself.
+    ReaderName,
+    "reader",
+    "1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'",
+    |text| {
+        (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    }
+);
+
 impl TenantId {
     /// The reserved tenant of those who run the installation.
     pub const PLATFORM: &'static str = "platform";

@@ -11,6 +11,7 @@ pub mod deployment;
 pub mod evaluation;
 pub mod explanation;
 pub mod feed;
+pub mod feed_reader;
 pub mod grant;
 pub mod ids;
 pub mod impact;

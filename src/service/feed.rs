@@ -5,12 +5,18 @@
 //! from the database.
 
 mod place;
+mod reports;
+mod snapshot;
+
+pub use crate::service::feed::reports::{NotHeard, Reader};
+pub use crate::service::feed::snapshot::Snapshot;
 
 use crate::catalog::News;
 use crate::database::log;
 use crate::domain::feed::{FeedEntry, FeedFilter, Frame, Start};
 use crate::domain::ids::TenantId;
 use crate::service::feed::place::{Place, Places};
+use crate::service::feed::reports::Reports;
 use crate::service::resource_server::ResourceServer;
 use crate::service::{Inner, Report, Service, Unavailable};
 use std::collections::BTreeSet;
@@ -40,6 +46,7 @@ pub struct Feed(Arc<Shared>);
 
 struct Shared {
     places: Places,
+    reports: Reports,
     reads: Semaphore,
     closed: watch::Sender<bool>,
 }
@@ -48,6 +55,7 @@ impl Feed {
     pub fn new(limits: FeedLimits) -> Self {
         Self(Arc::new(Shared {
             places: Places::new(limits),
+            reports: Reports::default(),
             reads: Semaphore::new(READS_AT_ONCE),
             closed: watch::Sender::new(false),
         }))
@@ -109,7 +117,7 @@ impl Service {
             applied = inner.catalog.revocations().applied();
         }
         Ok(FeedStream {
-            filter: FeedFilter { audiences: reader.client().introspects.clone(), tenants },
+            filter: FeedFilter::of(reader.client(), tenants),
             at: At::Beginning(Start::of(last, applied)),
             applied: inner.catalog.applied(),
             closed: inner.feed.0.closed.subscribe(),
@@ -180,7 +188,7 @@ impl FeedStream {
     }
 
     async fn tell_alive(&mut self, told: u64, upto: u64) -> Result<String, Unavailable> {
-        let News { entries, upto: told } = self.read(told, upto).await?;
+        let News { entries, upto: told } = self.inner.read_feed(told, upto).await?;
         let mut frames = String::new();
         self.tell(&mut frames, &entries, Frame::Alive);
         if told < upto {
@@ -196,24 +204,12 @@ impl FeedStream {
         let known = self.inner.catalog.news(position, limit);
         let News { entries, upto } = match known {
             Some(news) => news,
-            None => self.read(position, applied).await?,
+            None => self.inner.read_feed(position, applied).await?,
         };
         let mut frames = String::new();
         self.tell(&mut frames, &entries, Frame::New);
         self.tell_position(&mut frames, upto);
         Ok(frames)
-    }
-
-    async fn read(&self, after: u64, upto: u64) -> Result<News, Unavailable> {
-        // It is never closed.
-        let _permit = self.inner.feed.0.reads.acquire().await.ok();
-        let now = self.inner.clock.now();
-        let read = move |c: &mut _| log::list_live(c, after, upto, Some(PORTION), now);
-        let found = self.inner.database.read(read).await?;
-        let whole = u32::try_from(found.len()).is_ok_and(|found| found < PORTION);
-        let last = found.last().map_or(upto, |last| last.position);
-        let entries = found.iter().map(|found| Arc::new(FeedEntry::of(found))).collect();
-        Ok(News { entries, upto: if whole { upto } else { last } })
     }
 
     fn tell<'a>(
@@ -231,6 +227,21 @@ impl FeedStream {
         push(frames, Frame::Position(position));
         self.at = At::Position(position);
         self.told = Some(Instant::now());
+    }
+}
+
+impl Inner {
+    /// A portion of what is alive after one position and up to another, from the database.
+    async fn read_feed(&self, after: u64, upto: u64) -> Result<News, Unavailable> {
+        // It is never closed.
+        let _permit = self.feed.0.reads.acquire().await.ok();
+        let now = self.clock.now();
+        let read = move |c: &mut _| log::list_live(c, after, upto, Some(PORTION), now);
+        let found = self.database.read(read).await?;
+        let whole = u32::try_from(found.len()).is_ok_and(|found| found < PORTION);
+        let last = found.last().map_or(upto, |last| last.position);
+        let entries = found.iter().map(|found| Arc::new(FeedEntry::of(found))).collect();
+        Ok(News { entries, upto: if whole { upto } else { last } })
     }
 }
 

@@ -18,6 +18,7 @@ mod database_faults;
 mod evaluation;
 mod exchange;
 mod feed;
+mod feed_readers;
 mod harness;
 mod impact;
 mod introspection;

@@ -11,6 +11,7 @@ use rolemint::database::{self, Database, DatabaseError, DbConnection};
 use rolemint::domain::Time;
 use rolemint::domain::audit::{AuditEvent, EndReason, EndedSession, EventKind};
 use rolemint::domain::client::SigningAlgorithm;
+use rolemint::domain::feed_reader::ReaderReport;
 use rolemint::domain::ids::{ProviderId, SessionId, SubjectId};
 use rolemint::domain::revocation::{NewRevocation, RevocationTarget};
 use rolemint::domain::session::RegisteredSession;
@@ -119,6 +120,14 @@ async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
         let tenant = "acme".parse().unwrap();
         database::subjects::put(c, &person, "dana", &tenant, now)?;
         begin_and_end_session(c, session, &subject, now)?;
+        let report = ReaderReport {
+            client: "api".parse().unwrap(),
+            reader: "api-1".parse().unwrap(),
+            position: 1,
+            reported_at: now,
+        };
+        database::feed_readers::put(c, &report)?;
+        database::feed_readers::put(c, &ReaderReport { position: 2, ..report })?;
         let event = AuditEvent {
             kind: EventKind::SessionEnded,
             at: now,
@@ -158,6 +167,9 @@ async fn read_every_table(
             (registered.begun, registered.ends_at - registered.begun_at),
             (1, TimeDelta::days(30))
         );
+        let readers = database::feed_readers::list(c, now)?;
+        assert_eq!(readers.iter().map(|reader| reader.position).collect::<Vec<_>>(), [2]);
+        assert_eq!(database::feed_readers::forget(c, now)?, 0);
         assert_eq!(database::keys::list(c)?.signing.len(), 1);
         let revocations = log::read_after(c, 0, 0, now)?.revocations;
         assert_eq!(revocations.len(), 1);

@@ -77,13 +77,13 @@ async fn every_route_keeps_its_guard(world: World) {
     }
     // Whoever adds a route looks at what guards it: here, too.
     let expected = [
-        ("admin", 37),
+        ("admin", 38),
         ("bearer", 2),
         ("browser", 2),
         ("client", 3),
         ("client or bearer", 2),
         ("public", 10),
-        ("resource server", 1),
+        ("resource server", 3),
     ];
     assert_eq!(guarded, expected.into());
 }

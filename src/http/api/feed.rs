@@ -1,15 +1,21 @@
-//! The revocation log for resource servers, as server-sent events.
+//! The revocation log for resource servers: as server-sent events, and signed as a whole; and what they say
+//! that they have applied.
 
 use crate::domain::feed::parse_position;
-use crate::domain::ids::TenantId;
-use crate::http::api::problem::{Kind, Problem};
+use crate::domain::ids::{ReaderName, TenantId};
+use crate::http::api::answer::nothing;
+use crate::http::api::json::read_json;
+use crate::http::api::precondition::has_seen;
+use crate::http::api::problem::{Kind, Mistake, Problem};
 use crate::http::api::resource_server::Reader;
+use crate::http::body::Body;
 use crate::http::parameters::Parameters;
-use crate::service::feed::{FeedStream, NotOpened};
+use crate::service::feed::{FeedStream, NotHeard, NotOpened};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{self, HeaderName};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -37,6 +43,45 @@ pub(in crate::http) async fn stream(
         // Nothing else is ever asked for over this connection.
         .force_close();
     Ok(response.body(Frames::of(stream)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Applied {
+    reader: ReaderName,
+    position: u64,
+}
+
+pub(in crate::http) async fn show_snapshot(
+    reader: Reader,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let (tenants, _) = parameters(&request)?;
+    let Reader { server, service } = reader;
+    let snapshot = service.snapshot(server, tenants)?;
+    // Weak: each is signed anew, and says the same.
+    let tag = format!("W/\"{}\"", snapshot.tag());
+    let mut response =
+        if has_seen(&request, &tag) { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response
+        .insert_header((header::CACHE_CONTROL, "private, no-cache"))
+        .insert_header((header::ETAG, tag.clone()));
+    if has_seen(&request, &tag) {
+        return Ok(response.finish());
+    }
+    let signed = service.sign_snapshot(&snapshot).await?;
+    Ok(response.content_type("application/jwt").body(signed))
+}
+
+pub(in crate::http) async fn hear_applied(
+    reader: Reader,
+    request: HttpRequest,
+    body: Body,
+) -> Result<HttpResponse, Problem> {
+    let Reader { server, service } = reader;
+    let Applied { reader, position } = read_json(&request, body)?;
+    service.hear_reader(&server, reader, position).await?;
+    Ok(nothing())
 }
 
 /// The tenants that a reader cares for, and where it was, if it says so here.
@@ -102,6 +147,20 @@ impl From<NotOpened> for Problem {
                     .because(&not)
             }
             NotOpened::Unavailable(cause) => cause.into(),
+        }
+    }
+}
+
+impl From<NotHeard> for Problem {
+    fn from(not: NotHeard) -> Self {
+        match not {
+            NotHeard::Ahead => Self::invalid("report what was told and applied")
+                .with([Mistake::at("/position", not.to_string())]),
+            NotHeard::TooMany => {
+                Self::new(Kind::Busy, "give a reader that takes another's place the same name")
+                    .because(&not)
+            }
+            NotHeard::Unavailable(cause) => cause.into(),
         }
     }
 }

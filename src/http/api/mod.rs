@@ -14,6 +14,7 @@ mod precondition;
 pub(super) mod previews;
 mod problem;
 pub(super) mod publishing;
+pub(super) mod readers;
 mod resource_server;
 pub(super) mod revocations;
 pub(super) mod roles;

@@ -35,6 +35,17 @@ pub(super) fn expected_number(request: &HttpRequest) -> Result<u64, Problem> {
     })
 }
 
+/// Whether the caller has this already: any of the tags of `If-None-Match` (RFC 9110 §13.1.2).
+pub(super) fn has_seen(request: &HttpRequest, tag: &str) -> bool {
+    let headers = request.headers().get_all(header::IF_NONE_MATCH);
+    let mut seen = headers.filter_map(|value| value.to_str().ok()).flat_map(|tags| tags.split(','));
+    seen.any(|seen| {
+        let seen = seen.trim();
+        seen == "*"
+            || seen.strip_prefix("W/").unwrap_or(seen) == tag.strip_prefix("W/").unwrap_or(tag)
+    })
+}
+
 fn only<'a>(request: &'a HttpRequest, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
     let mut values = request.headers().get_all(name);
     let unclear =

@@ -81,7 +81,7 @@ impl Kind {
             Self::PreconditionFailed => "Somebody was faster",
             Self::Refused => "The template is refused",
             Self::PreconditionRequired => "Say what you have seen",
-            Self::Busy => "One at a time",
+            Self::Busy => "Too many at once",
             Self::Unavailable => "Try again later",
         }
     }
