@@ -128,6 +128,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
             trusted: config.http.trusted_proxies.clone(),
             header: config.http.forwarded_header,
         },
+        metrics_token: config.metrics_token,
         extra_routes,
     };
     let server = http::serve(service, settings, listener)?;

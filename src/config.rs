@@ -34,6 +34,8 @@ pub struct Config {
     pub sessions: SessionsConfig,
     pub revocation: RevocationConfig,
     pub feed: FeedConfig,
+    /// Who shows it is shown metrics. None: nobody is.
+    pub metrics_token: Option<Secret<String>>,
     pub upstream: UpstreamConfig,
     pub log: LogConfig,
     /// What works and should not stay so, in words for the log.

@@ -351,8 +351,13 @@ impl Catalog {
         self.0.recent.read().unwrap_or_else(PoisonError::into_inner).after(after, limit)
     }
 
+    /// The time since the last catch-up that succeeded began.
+    pub fn age(&self) -> Duration {
+        self.caught_up().elapsed()
+    }
+
     pub fn check_fresh(&self) -> Result<(), Stale> {
-        if self.caught_up().elapsed() <= self.0.stale_after { Ok(()) } else { Err(Stale) }
+        if self.age() <= self.0.stale_after { Ok(()) } else { Err(Stale) }
     }
 
     fn caught_up(&self) -> Instant {

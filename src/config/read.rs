@@ -56,6 +56,7 @@ fn meaning(root: &Section<'_>) -> Option<Config> {
     let sessions = sessions(&root.section("sessions"));
     let revocation = revocation(&root.section("revocation"));
     let feed = feed(&root.section("feed"));
+    let metrics_token = metrics_token(&root.section("metrics"));
     let upstream = upstream(&root.section("upstream"));
     let log = log(&root.section("log"));
     root.finish();
@@ -80,6 +81,7 @@ fn meaning(root: &Section<'_>) -> Option<Config> {
         sessions: sessions?,
         revocation: revocation?,
         feed: feed?,
+        metrics_token: metrics_token?,
         upstream: upstream?,
         log: log?,
         warnings,
@@ -221,6 +223,20 @@ fn feed(section: &Section<'_>) -> Option<FeedConfig> {
         .map_or(Some(default.max_streams_per_client), |node| node.number(1, 100_000));
     section.finish();
     Some(FeedConfig { max_streams: max_streams?, max_streams_per_client: max_streams_per_client? })
+}
+
+#[expect(clippy::option_option, reason = "whether there is one, and whether it can be used")]
+fn metrics_token(section: &Section<'_>) -> Option<Option<Secret<String>>> {
+    const LEAST: usize = 16;
+    let token = section.secret("token", "token_file");
+    section.finish();
+    let Some(token) = token else { return Some(None) };
+    let token = token?;
+    if token.text.len() < LEAST {
+        token.node.note(format_args!("must have at least {LEAST} characters"));
+        return None;
+    }
+    Some(Some(Secret::new(token.text)))
 }
 
 fn upstream(section: &Section<'_>) -> Option<UpstreamConfig> {

@@ -93,6 +93,7 @@ fn config(data: &DataDir, port: u16) -> anyhow::Result<Config> {
         sessions: SessionsConfig::default(),
         revocation: RevocationConfig::default(),
         feed: FeedConfig::default(),
+        metrics_token: None,
         upstream: UpstreamConfig::default(),
         log: LogConfig::default(),
         warnings: Vec::new(),

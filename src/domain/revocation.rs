@@ -317,7 +317,7 @@ impl<K: Clone + Eq + Hash> Index<K> {
         hits.map(|(_, entry)| entry.position).max().unwrap_or(0)
     }
 
-    fn held(&self) -> usize {
+    fn len(&self) -> usize {
         self.0.values().map(Vec::len).sum()
     }
 
@@ -401,25 +401,6 @@ impl RevocationView {
         self.applied = self.applied.max(position);
     }
 
-    /// How many entries it holds: those on one target count once.
-    pub fn held(&self) -> usize {
-        let recalled: usize = self.recalled.values().map(Vec::len).sum();
-        let held = [
-            self.tokens.held(),
-            self.sessions.held(),
-            self.subjects.held(),
-            self.tenants.held(),
-            self.clients.held(),
-            self.providers.held(),
-            self.api_keys.held(),
-            self.roles.held(),
-            self.templates.held(),
-            self.before.held(),
-            recalled,
-        ];
-        held.into_iter().sum()
-    }
-
     /// Drops what can hit nothing any more. Session and token entries need to be known only as long
     /// as an access token lives: a session itself is gone from the token store.
     pub fn forget(&mut self, now: Time) {
@@ -437,6 +418,24 @@ impl RevocationView {
             !recalled.is_empty()
         });
         self.before.forget(now);
+    }
+
+    /// How many entries are held; those on one target count once. Looks at all of them.
+    pub fn held(&self) -> usize {
+        let recalled: usize = self.recalled.values().map(Vec::len).sum();
+        let lens = [
+            self.tokens.len(),
+            self.sessions.len(),
+            self.subjects.len(),
+            self.tenants.len(),
+            self.clients.len(),
+            self.providers.len(),
+            self.api_keys.len(),
+            self.roles.len(),
+            self.templates.len(),
+            self.before.len(),
+        ];
+        lens.iter().sum::<usize>().saturating_add(recalled)
     }
 
     fn issued_before_cut(&self, issued_at: Time, tenant: &TenantId) -> bool {
@@ -821,8 +820,10 @@ mod tests {
         let session = SessionId::new([2; 16]);
         let mut view = RevocationView::default();
         view.apply(&entry(7, RevocationTarget::Session(session)));
+        assert_eq!(view.held(), 1);
         view.forget(at(1000));
         assert!(!view.knows_end_of(&session));
+        assert_eq!(view.held(), 0);
         assert_eq!((view.applied(), view.bucket_ending(2), view.bucket_ending(3)), (7, 7, 0));
     }
 }

@@ -5,6 +5,7 @@ mod api;
 mod bearer;
 mod body;
 mod login;
+mod metrics;
 mod oauth;
 mod operation;
 pub mod pages;
@@ -13,6 +14,7 @@ pub mod routes;
 
 pub use crate::http::address::Proxies;
 
+use crate::domain::secret::{Digest, Secret};
 use crate::http::pages::Pages;
 use crate::service::Service;
 use actix_web::dev::Server;
@@ -34,6 +36,8 @@ pub struct Settings {
     /// The issuer is https: cookies are `Secure` and bound to the host.
     pub secure: bool,
     pub proxies: Proxies,
+    /// None: there are no metrics to be had.
+    pub metrics_token: Option<Secret<String>>,
     pub extra_routes: Option<ExtraRoutes>,
 }
 
@@ -41,6 +45,7 @@ pub struct Settings {
 #[derive(Clone, Copy)]
 struct Edge {
     secure: bool,
+    metrics_token: Option<Digest>,
 }
 
 /// A request has so long to arrive with its headers.
@@ -55,8 +60,9 @@ pub fn serve(
     listener: TcpListener,
 ) -> anyhow::Result<Server> {
     let pages = Pages::new()?;
-    let Settings { workers, body_limit, secure, proxies, extra_routes } = settings;
-    let (edge, proxies) = (Edge { secure }, Data::new(proxies));
+    let Settings { workers, body_limit, secure, proxies, metrics_token, extra_routes } = settings;
+    let metrics_token = metrics_token.map(|token| Digest::of(token.reveal()));
+    let (edge, proxies) = (Edge { secure, metrics_token }, Data::new(proxies));
     let app = move || {
         let service = service.clone();
         let headers = DefaultHeaders::new()

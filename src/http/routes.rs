@@ -1,6 +1,6 @@
 //! The whole route table, with who may call each.
 
-use crate::http::{api, login, oauth, operation};
+use crate::http::{api, login, metrics, oauth, operation};
 use actix_web::http::header;
 use actix_web::web::PayloadConfig;
 use actix_web::{HttpResponse, Route, guard, web};
@@ -21,6 +21,8 @@ pub enum Guard {
     ClientOrBearer,
     /// An access token for this server alone. What it may do depends on what is asked for.
     Admin,
+    /// The token that is configured for metrics; without one there are none.
+    Metrics,
     /// The cookie of the browser that began a sign-in.
     Browser,
 }
@@ -111,6 +113,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET", "/login/callback", Guard::Browser, || web::get().to(login::finish_login)),
     endpoint("POST", "/login/provider", Guard::Browser, || web::post().to(login::continue_login)),
     endpoint("GET", "/healthz", Guard::Public, || read().to(operation::show_health)),
+    endpoint("GET", "/metrics", Guard::Metrics, || read().to(metrics::show_metrics)),
     endpoint("GET", "/readyz", Guard::Public, || read().to(operation::show_readiness)),
 ];
 

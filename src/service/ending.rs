@@ -32,6 +32,7 @@ impl Inner {
             Ok(entry.position)
         });
         let position = write.await?;
+        self.counters.count_revocation();
         self.catalog.catch_up().await?;
         if let Err(error) = self.tokens.end(&session, position).await {
             tracing::warn!(%error, %session, "an ended session is still in the token store; the log counts");
@@ -51,6 +52,7 @@ impl Inner {
             database::audit::insert(c, &event)
         });
         write.await?;
+        self.counters.count_revocation();
         Ok(self.catalog.catch_up().await?)
     }
 }

@@ -61,6 +61,11 @@ impl Feed {
         }))
     }
 
+    /// How many are open.
+    pub(super) fn streams(&self) -> usize {
+        self.0.places.taken_in_all()
+    }
+
     /// Ends all streams, and lets none begin any more.
     pub fn close(&self) {
         self.0.closed.send_replace(true);

@@ -19,6 +19,7 @@ pub mod issue;
 pub mod keys;
 pub mod login;
 pub mod metadata;
+pub mod metrics;
 pub mod preview;
 pub mod readiness;
 pub mod refresh;
@@ -36,6 +37,7 @@ use crate::domain::Time;
 use crate::domain::ids::SessionId;
 use crate::domain::token::AccessClaims;
 use crate::service::feed::Feed;
+use crate::service::metrics::Counters;
 use crate::signing::{KeyError, KeyRing, SealingKey};
 use crate::token_store::{LogPosition, TokenStore, TokenStoreError};
 use crate::upstream::{Upstream, UpstreamError};
@@ -82,6 +84,7 @@ struct Shared {
     keys: KeyRing,
     sealing: SealingKey,
     feed: Feed,
+    counters: Counters,
     clock: Clock,
     verified: Cache<[u8; 32], Arc<AccessClaims>>,
     jwks: String,
@@ -134,6 +137,7 @@ impl Service {
             keys: parts.keys,
             sealing: parts.sealing,
             feed: parts.feed,
+            counters: Counters::default(),
             clock: parts.clock,
             verified: Cache::new(VERIFIED_TOKENS),
             jwks,

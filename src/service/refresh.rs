@@ -113,6 +113,7 @@ impl Inner {
         if self.is_over(&session).await? {
             return Err(NotRefreshed::Invalid("revoked session"));
         }
+        self.counters.count_refresh(&refreshed);
         match refreshed {
             Refreshed::Rotated(_) | Refreshed::Kept(_) | Refreshed::Repeated(_) => {
                 Ok((session, state.generation))

@@ -25,6 +25,7 @@ mod introspection;
 mod log_bounds;
 mod log_writers;
 mod metadata;
+mod metrics;
 mod migrations;
 mod oauth2_provider;
 mod opaque;

@@ -62,6 +62,10 @@ async fn every_route_keeps_its_guard(world: World) {
                 answer.expect_problem(401, "not-authenticated");
                 "admin"
             }
+            Guard::Metrics => {
+                answer.expect(404);
+                "metrics"
+            }
             Guard::Browser => {
                 let page = answer.expect_page(400);
                 assert!(page.body.contains("This sign-in cannot go on"), "{method} {path}");
@@ -82,6 +86,7 @@ async fn every_route_keeps_its_guard(world: World) {
         ("browser", 2),
         ("client", 3),
         ("client or bearer", 2),
+        ("metrics", 1),
         ("public", 10),
         ("resource server", 3),
     ];

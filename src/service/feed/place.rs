@@ -32,6 +32,10 @@ impl Places {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn taken_in_all(&self) -> usize {
+        self.taken().in_all
+    }
+
     /// None: there is none left.
     pub(super) fn take(&self, client: &ClientId) -> Option<Place> {
         let mut taken = self.taken();
