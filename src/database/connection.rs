@@ -173,3 +173,21 @@ pub(super) fn revert_all(connection: &mut DbConnection) -> diesel::migration::Re
     };
     Ok(())
 }
+
+#[cfg(all(test, feature = "postgres"))]
+mod tests {
+    use super::noticing;
+
+    #[test]
+    fn what_a_url_says_itself_comes_last() {
+        for (url, before, after) in [
+            ("postgres://h/d", "postgres://h/d?connect_timeout=2&", "&keepalives_count=3"),
+            ("postgres://u:p?@h/d", "postgres://u:p?@h/d?connect_timeout=2&", "count=3"),
+            ("postgres://h/d?connect_timeout=9", "postgres://h/d?connect_timeout=2&", "=9"),
+            ("postgres://h/d?a=x@y", "postgres://h/d?connect_timeout=2&", "&a=x@y"),
+        ] {
+            let noticing = noticing(url);
+            assert!(noticing.starts_with(before) && noticing.ends_with(after), "{noticing}");
+        }
+    }
+}

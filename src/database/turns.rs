@@ -139,3 +139,107 @@ where
         self.reply.send(answer).ok();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::database::log::{Change, ChangeKind, append_change, read_after};
+    use crate::database::{Database, Location};
+    use diesel::connection::SimpleConnection as _;
+    use std::time::Duration;
+
+    type Work = Box<dyn FnOnce(&mut DbConnection) -> Result<(), DatabaseError> + Send>;
+
+    fn note(key: &'static str) -> Work {
+        Box::new(move |c| {
+            let change = Change { kind: ChangeKind::Client, key: key.to_owned() };
+            append_change(c, &change, Clock::System.now())
+        })
+    }
+
+    fn and_fail(work: Work) -> Work {
+        Box::new(move |c| {
+            work(c)?;
+            Err(DatabaseError::Corrupt("test"))
+        })
+    }
+
+    /// What SQLite does by itself where a disk is full: the transaction is gone.
+    fn lose_everything(work: Work) -> Work {
+        Box::new(move |c| {
+            work(c)?;
+            c.batch_execute("ROLLBACK")?;
+            Err(DatabaseError::Corrupt("test"))
+        })
+    }
+
+    struct Written {
+        answers: Vec<bool>,
+        /// What stands in the database afterwards.
+        notes: Vec<String>,
+    }
+
+    /// All of them in one turn; then one more, which always goes well.
+    fn together(works: Vec<Work>) -> Written {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rolemint.db").to_str().unwrap().to_owned();
+        let open = Database::open(Location::Sqlite(path), 2);
+        let database = runtime.block_on(open).unwrap();
+        runtime.block_on(database.migrate()).unwrap();
+        let turns = Arc::clone(database.turns.as_ref().unwrap());
+        let turn = turns.turn.lock().unwrap();
+        let mut writing = Vec::new();
+        for work in works {
+            let database = database.clone();
+            writing.push(runtime.spawn(async move { database.write(work).await.is_ok() }));
+            while turns.waiting.lock().unwrap().len() < writing.len() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        drop(turn);
+        runtime.block_on(async {
+            let mut answers = Vec::new();
+            for writing in writing {
+                answers.push(writing.await.unwrap());
+            }
+            database.write(note("after")).await.unwrap();
+            let read = |c: &mut DbConnection| read_after(c, 0, 0, Clock::System.now());
+            let changes = database.read(read).await.unwrap().changes.unwrap();
+            Written { answers, notes: changes.into_iter().map(|change| change.key).collect() }
+        })
+    }
+
+    #[test]
+    fn what_fails_takes_nothing_else_with_it() {
+        let works = vec![note("a"), and_fail(note("b")), note("c"), and_fail(note("d"))];
+        let written = together(works);
+        assert_eq!(written.answers, [true, false, true, false]);
+        assert_eq!(written.notes, ["a", "c", "after"]);
+    }
+
+    #[test]
+    fn of_a_transaction_that_is_gone_nothing_is_acknowledged() {
+        let written = together(vec![note("a"), lose_everything(note("b")), note("c")]);
+        assert_eq!(written.answers, [false, false, false]);
+        assert_eq!(written.notes, ["after"]);
+    }
+
+    #[test]
+    fn one_alone_is_all_or_nothing_too() {
+        assert_eq!(together(vec![note("a")]).notes, ["a", "after"]);
+        let written = together(vec![and_fail(note("a"))]);
+        assert_eq!((written.answers, written.notes), (vec![false], vec!["after".to_owned()]));
+        let written = together(vec![lose_everything(note("a"))]);
+        assert_eq!((written.answers, written.notes), (vec![false], vec!["after".to_owned()]));
+    }
+
+    #[test]
+    fn nobody_is_left_waiting_however_many_come() {
+        let works = (0..3 * BATCH).map(|_| note("a")).collect();
+        let written = together(works);
+        assert!(written.answers.iter().all(|done| *done));
+        assert_eq!(written.notes.len(), 3 * BATCH + 1);
+    }
+}

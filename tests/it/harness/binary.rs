@@ -118,6 +118,21 @@ impl Binary {
         Start::new("rolemint", &command).run()
     }
 
+    /// Another node of the same issuer on the same stores, and its address.
+    pub(crate) fn start_another(&self) -> (Server, String) {
+        let port = free_port();
+        let mut configuration = self.configuration.clone();
+        let listen = Value::String(format!("127.0.0.1:{port}"));
+        configuration.insert("listen".to_owned(), listen);
+        let path = self.folder().join(format!("rolemint-{port}.toml"));
+        fs::write(&path, configuration.to_string()).unwrap();
+        let mut command = rolemint();
+        command.current_dir(self.folder()).args(["serve", "--config"]).arg(path);
+        let mut server = Start::new("rolemint", &command).run();
+        let address = server.wait_for("listening", listening);
+        (server, address)
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.server.as_ref().unwrap().pid()
     }

@@ -79,19 +79,24 @@ impl Browser {
     }
 
     pub(crate) async fn send(&self, request: RequestBuilder) -> Answer {
+        self.try_send(request).await.unwrap()
+    }
+
+    /// As [`Browser::send`], to a server that may be killed meanwhile: an error is no answer, or half of one.
+    pub(crate) async fn try_send(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
         let mut request = request.build().unwrap();
         let url = request.url().clone();
         let cookies = self.cookie_header(&url);
         if !cookies.is_empty() && !request.headers().contains_key(COOKIE) {
             request.headers_mut().insert(COOKIE, cookies.parse().unwrap());
         }
-        let response = self.client.execute(request).await.unwrap();
+        let response = self.client.execute(request).await?;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         for header in headers.get_all(SET_COOKIE) {
             self.store(header.to_str().unwrap(), &url);
         }
-        let body = response.bytes().await.unwrap();
+        let body = response.bytes().await?;
         let body = String::from_utf8_lossy(&body).into_owned();
         let answer = Answer { status, headers, url, body };
         if let Ok(json) = serde_json::from_str(&answer.body) {
@@ -100,7 +105,7 @@ impl Browser {
         if let Some(location) = answer.location() {
             secrets::note_url(&location);
         }
-        answer
+        Ok(answer)
     }
 
     fn cookie_header(&self, url: &Url) -> String {
@@ -156,13 +161,23 @@ impl Browser {
         username: &str,
         until: &str,
     ) -> Result<Url, Answer> {
+        self.try_walk(start, username, until).await.unwrap()
+    }
+
+    /// As [`Browser::walk`], where a server may be killed meanwhile.
+    pub(crate) async fn try_walk(
+        &self,
+        start: Url,
+        username: &str,
+        until: &str,
+    ) -> reqwest::Result<Result<Url, Answer>> {
         let mut request = self.client.get(start.clone());
         let mut next = start;
         for _ in 0..30 {
             if next.as_str().starts_with(until) {
-                return Ok(next);
+                return Ok(Ok(next));
             }
-            let answer = self.send(request.header(ACCEPT, "text/html")).await;
+            let answer = self.try_send(request.header(ACCEPT, "text/html")).await?;
             if let Some(location) = answer.location() {
                 request = self.client.get(location.clone());
                 next = location;
@@ -170,7 +185,7 @@ impl Browser {
             }
             let Some((action, fields)) = answer.form("username").filter(|_| answer.status == 200)
             else {
-                return Err(answer);
+                return Ok(Err(answer));
             };
             let mut fields: Vec<_> =
                 fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -189,7 +204,7 @@ impl Cookie {
     }
 }
 
-fn with_form(request: RequestBuilder, form: &[(&str, &str)]) -> RequestBuilder {
+pub(crate) fn with_form(request: RequestBuilder, form: &[(&str, &str)]) -> RequestBuilder {
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
     request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body)
 }
