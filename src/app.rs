@@ -18,6 +18,7 @@ use chrono::TimeDelta;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use crate::http::ExtraRoutes;
@@ -101,7 +102,9 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
         jwks_cooldown: config.upstream.jwks_cooldown,
         ..UpstreamLimits::default()
     };
-    let follow = tokio::spawn(catalog.clone().follow(config.revocation.poll_interval));
+    let follow = catalog.clone().follow(config.revocation.poll_interval, tokens.announced());
+    let follow = tokio::spawn(follow);
+    let announce = tokio::spawn(announce(catalog.applied(), tokens.clone()));
     let forget =
         tokio::spawn(forget_expired(database.clone(), config.sessions.keep_ended, clock.clone()));
     let feed = Feed::new(FeedLimits {
@@ -138,7 +141,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
         address,
         server,
         handle,
-        followers: vec![follow, forget, write_reports],
+        followers: vec![follow, announce, forget, write_reports],
         catalog,
         feed,
         tokens,
@@ -204,7 +207,9 @@ async fn open_tokens(config: &Config, database: &Database) -> anyhow::Result<Tok
             make_folder_of(path)?;
             TokenStore::open_embedded(EmbeddedPath::File(path.clone()), database).await
         }
-        TokenStoreConfig::Redis(url) => TokenStore::open_redis(url.reveal(), database).await,
+        TokenStoreConfig::Redis(address) => {
+            TokenStore::open_redis_at(address.as_ref().clone(), database).await
+        }
     };
     opened.context("token_store.url: the token store cannot be opened")
 }
@@ -223,6 +228,18 @@ fn make_private(path: &Path) -> anyhow::Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
     Ok(())
+}
+
+/// Tells the other nodes whatever this one has read in the log and heard from none of them: what it wrote, and
+/// what a command wrote.
+async fn announce(mut applied: watch::Receiver<u64>, tokens: TokenStore) {
+    let announced = tokens.announced();
+    while applied.changed().await.is_ok() {
+        let position = *applied.borrow_and_update();
+        if position > *announced.borrow() {
+            tokens.announce(position);
+        }
+    }
 }
 
 /// What nobody needs any more is dropped: entries of the log that can hit nothing, sessions that have been over for

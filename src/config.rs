@@ -11,6 +11,7 @@ mod tests;
 use crate::domain::address::{ForwardedHeader, Network};
 use crate::domain::secret::Secret;
 use crate::telemetry::LogConfig;
+use crate::token_store::RedisAddress;
 use crate::toml_reader::Problem;
 use chrono::TimeDelta;
 use std::fmt;
@@ -61,7 +62,7 @@ pub enum DatabaseUrl {
 #[derive(Clone, Debug)]
 pub enum TokenStoreConfig {
     Embedded(PathBuf),
-    Redis(Secret<String>),
+    Redis(Box<RedisAddress>),
 }
 
 #[derive(Clone, Debug)]

@@ -99,7 +99,7 @@ impl Installation {
         sign_in(&database, people, now).await?;
         let catalog =
             Catalog::open(database.clone(), clock.clone(), Duration::from_secs(5)).await?;
-        tokio::spawn(catalog.clone().follow(Duration::from_secs(1)));
+        tokio::spawn(catalog.clone().follow(Duration::from_secs(1), tokens.announced()));
         let service = Service::new(Parts {
             issuer: "http://127.0.0.1:1".to_owned(),
             database,

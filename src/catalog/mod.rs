@@ -1,6 +1,6 @@
 //! What the hot path needs of the database, in memory and bounded: clients, tenants, providers,
 //! compiled role templates, and the live revocations. It follows the logs of the database: a change
-//! made on any node counts here within the poll interval.
+//! made on any node counts here as soon as it is announced, and within the poll interval in any case.
 
 mod recent;
 mod shelf;
@@ -150,6 +150,13 @@ struct Inner {
 #[error("the revocation log has not been read for too long")]
 pub struct Stale;
 
+/// Never, where nobody announces anything.
+async fn changed(announced: &mut watch::Receiver<u64>) {
+    if announced.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 pub(crate) fn parse_vocabulary(source: &str) -> Result<Vocabulary, DatabaseError> {
     toml::from_str(source).map_err(|_| DatabaseError::Corrupt("vocabulary"))
 }
@@ -201,14 +208,17 @@ impl Catalog {
         })))
     }
 
-    /// Follows the logs until the server stops.
-    pub async fn follow(self, interval: Duration) {
+    /// Follows the logs until the server stops: now and then, and at once where somebody announces a position.
+    pub async fn follow(self, interval: Duration, mut announced: watch::Receiver<u64>) {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failing = false;
         let mut forgotten = self.0.clock.now();
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = changed(&mut announced) => {}
+            }
             let now = self.0.clock.now();
             if now - forgotten > FORGET_EVERY {
                 forgotten = now;

@@ -1,6 +1,6 @@
 //! From what is written to what is meant.
 
-use crate::config::source::{Environment, Section};
+use crate::config::source::{Environment, Section, Written};
 use crate::config::{
     Config, DatabaseConfig, DatabaseUrl, FeedConfig, HttpConfig, RevocationConfig, SessionsConfig,
     TokenStoreConfig, UpstreamConfig, stores,
@@ -10,6 +10,7 @@ use crate::domain::secret::Secret;
 use crate::domain::transport;
 use crate::signing::SealingKey;
 use crate::telemetry::{self, LogConfig, LogFormat};
+use crate::token_store::{ClientCertificate, RedisCredentials};
 use crate::toml_reader::{Node, Problem, Problems, Table, shown};
 use chrono::TimeDelta;
 use std::net::SocketAddr;
@@ -135,8 +136,28 @@ fn token_store(section: &Section<'_>) -> Option<TokenStoreConfig> {
     if url.is_none() {
         section.missing("url", "url = \"embedded:PATH\" or \"redis://…\" (or `url_file`)");
     }
+    let authority = section.file("ca_file");
+    let chain = section.file("client_certificate_file");
+    let key = section.file("client_key_file");
+    if chain.is_some() != key.is_some() {
+        section.note(
+            "client_certificate_file",
+            "and `client_key_file` stand together, or neither does",
+        );
+    }
+    let sentinel_password = section.secret("sentinel_password", "sentinel_password_file");
     section.finish();
-    stores::token_store(&url.flatten()?)
+    let text = |written: Written<'_>| Secret::new(written.text);
+    let client = chain.flatten().zip(key.flatten());
+    let credentials = RedisCredentials {
+        sentinel_password: sentinel_password.flatten().map(text),
+        authority: authority.flatten().map(|written| written.text),
+        client: client.map(|(chain, key)| ClientCertificate {
+            chain: chain.text,
+            key: Secret::new(key.text),
+        }),
+    };
+    stores::token_store(&url.flatten()?, &credentials)
 }
 
 fn encryption_key(section: &Section<'_>) -> Option<Secret<String>> {

@@ -136,6 +136,12 @@ impl<'a> Section<'a> {
         Some(self.written(node, key, from_file))
     }
 
+    /// The content of the file that `key` names. Outer None: it names none.
+    #[expect(clippy::option_option, reason = "whether it is there, and whether it could be read")]
+    pub(super) fn file(&self, key: &'static str) -> Option<Option<Written<'a>>> {
+        self.get(key).map(|node| self.written(node, key, true))
+    }
+
     fn written(&self, node: Node<'a>, key: &str, from_file: bool) -> Option<Written<'a>> {
         let base = if node.is_variable() { PathBuf::new() } else { self.directory.to_owned() };
         let mut text = node.string()?.to_owned();

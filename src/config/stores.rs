@@ -3,9 +3,9 @@
 use crate::config::source::Written;
 use crate::config::{DatabaseUrl, TokenStoreConfig};
 use crate::domain::secret::Secret;
+use crate::token_store::{RedisAddress, RedisCredentials};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use url::Url;
 
 /// SECURITY: a URL may hold a password, so no message here repeats any of it.
 pub(super) fn database(url: &Written<'_>, warnings: &mut Vec<String>) -> Option<DatabaseUrl> {
@@ -35,28 +35,29 @@ pub(super) fn database(url: &Written<'_>, warnings: &mut Vec<String>) -> Option<
     Some(DatabaseUrl::Postgres(Secret::new(text.to_owned())))
 }
 
-pub(super) fn token_store(url: &Written<'_>) -> Option<TokenStoreConfig> {
+pub(super) fn token_store(
+    url: &Written<'_>,
+    credentials: &RedisCredentials,
+) -> Option<TokenStoreConfig> {
     if let Some(path) = file_path(url, "embedded") {
         return path.map(TokenStoreConfig::Embedded);
     }
     let text = url.text.as_str();
-    match text.split_once("://").map(|(scheme, _)| scheme) {
-        Some("redis") if Url::parse(text).is_ok_and(|url| url.has_host()) => {}
-        Some("redis+unix") if Url::parse(text).is_ok_and(|url| url.path().len() > 1) => {}
-        Some("rediss") => {
-            url.node.note(
-                "Redis over TLS is not supported: use `redis://` through a tunnel or a private network",
-            );
-            return None;
-        }
-        _ => {
-            url.node.note(
-                "must be `embedded:PATH`, `redis://USER:PASSWORD@HOST:PORT/DATABASE` or `redis+unix:///PATH`",
-            );
-            return None;
+    let with_certificates = credentials.authority.is_some() || credentials.client.is_some();
+    if with_certificates && !text.starts_with("rediss") {
+        url.node
+            .note("stands beside certificates: write it with `rediss`, which is Redis over TLS");
+    }
+    if credentials.sentinel_password.is_some() && !text.contains("+sentinel://") {
+        url.node.note("names no Sentinels, and there is a `sentinel_password`");
+    }
+    match RedisAddress::parse(text, credentials) {
+        Ok(address) => Some(TokenStoreConfig::Redis(Box::new(address))),
+        Err(error) => {
+            url.node.note(error);
+            None
         }
     }
-    Some(TokenStoreConfig::Redis(Secret::new(text.to_owned())))
 }
 
 /// None: the URL is not of this scheme. Some(None): it is, and no file.

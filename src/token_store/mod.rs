@@ -14,7 +14,9 @@ mod walk;
 
 pub use crate::token_store::embedded::{Embedded, EmbeddedPath};
 pub use crate::token_store::record::Unreadable;
-pub use crate::token_store::redis::Redis;
+pub use crate::token_store::redis::{
+    BadRedisAddress, ClientCertificate, Redis, RedisAddress, RedisCredentials,
+};
 pub use crate::token_store::walk::{SessionPage, SessionWalk};
 
 use crate::database::{Database, SessionEndings};
@@ -26,6 +28,7 @@ use crate::domain::session::{RefreshState, Refreshed, Session};
 use anyhow::anyhow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::watch;
 
 /// A step that finds its bucket behind is done again so many times.
 const ATTEMPTS: usize = 4;
@@ -101,9 +104,17 @@ impl TokenStore {
         Embedded::open(path, database).await.map(Self::Embedded)
     }
 
-    /// Connects to a Redis and makes sure that it can be relied on.
+    /// Connects to a Redis that asks for nothing but what stands in its address.
     pub async fn open_redis(url: &str, database: Database) -> Result<Self> {
-        Redis::open(url, database).await.map(Self::Redis)
+        let address = RedisAddress::parse(url, &RedisCredentials::default());
+        let address =
+            address.map_err(|error| TokenStoreError::Unsuitable(format!("its address {error}")))?;
+        Self::open_redis_at(address, database).await
+    }
+
+    /// Connects to a Redis and makes sure that it can be relied on.
+    pub async fn open_redis_at(address: RedisAddress, database: Database) -> Result<Self> {
+        Redis::open(address, database).await.map(Self::Redis)
     }
 
     /// The same store over a connection of its own, where it has any: one for each thread that serves
@@ -111,7 +122,7 @@ impl TokenStore {
     pub fn for_this_thread(&self) -> Result<Self> {
         match self {
             Self::Embedded(store) => Ok(Self::Embedded(store.clone())),
-            Self::Redis(store) => store.with_own_connection().map(Self::Redis),
+            Self::Redis(store) => Ok(Self::Redis(store.with_own_connection())),
         }
     }
 
@@ -127,6 +138,24 @@ impl TokenStore {
         match self {
             Self::Embedded(store) => store.ping().await,
             Self::Redis(store) => store.ping().await,
+        }
+    }
+
+    /// Tells the other servers on this store that the revocation log has come to this position. It is a hint: it
+    /// may be lost, and nobody waits for it.
+    pub fn announce(&self, position: u64) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::Redis(store) => store.announce(position),
+        }
+    }
+
+    /// The highest position of the revocation log that was announced by anybody. It also counts as changed whenever
+    /// something may have been missed. Of a store of one server nothing is ever heard.
+    pub fn announced(&self) -> watch::Receiver<u64> {
+        match self {
+            Self::Embedded(_) => watch::channel(0).1,
+            Self::Redis(store) => store.announced(),
         }
     }
 

@@ -5,6 +5,7 @@ use crate::domain::Time;
 use crate::domain::ids::SessionId;
 use crate::domain::session::Session;
 use crate::token_store::record::{Header, milliseconds, unpack};
+use crate::token_store::redis::Stretch;
 use crate::token_store::{LogPosition, Result, TokenStore};
 use std::collections::HashSet;
 
@@ -27,18 +28,20 @@ enum Place {
     Scan(Scan),
 }
 
-/// Redis names every key that is there all the while, and some of them twice.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Scan {
-    cursor: u64,
-    /// All that it has named, 16 bytes each.
-    seen: HashSet<SessionId>,
+    at: Stretch,
+    named: Named,
 }
 
-impl Scan {
-    fn not_seen(&mut self, mut named: Vec<SessionId>) -> Vec<SessionId> {
-        named.retain(|id| self.seen.insert(*id));
-        named
+/// Redis names every key that is there all the while, and some of them twice. 16 bytes each.
+#[derive(Clone, Debug, Default)]
+struct Named(HashSet<SessionId>);
+
+impl Named {
+    fn not_before(&mut self, mut ids: Vec<SessionId>) -> Vec<SessionId> {
+        ids.retain(|id| self.0.insert(*id));
+        ids
     }
 }
 
@@ -66,7 +69,10 @@ impl TokenStore {
         }
         let (estimate, place) = match self {
             Self::Embedded(store) => (store.count().await?, Place::After(None)),
-            Self::Redis(store) => (store.count().await?, Place::Scan(Scan::default())),
+            Self::Redis(store) => {
+                let scan = Scan { at: store.first_stretch().await?, named: Named::default() };
+                (store.count().await?, Place::Scan(scan))
+            }
         };
         Ok(SessionWalk { store: self.clone(), estimate, place: Some(place) })
     }
@@ -87,11 +93,10 @@ impl SessionWalk {
                 let last = records.last().map(|(id, _)| *id);
                 (records, last.map(|last| Place::After(Some(last))))
             }
-            (TokenStore::Redis(store), Place::Scan(mut scan)) => {
-                let (cursor, named) = store.scan(scan.cursor, PAGE).await?;
-                let records = store.records(scan.not_seen(named)).await?;
-                scan.cursor = cursor;
-                (records, (cursor != 0).then_some(Place::Scan(scan)))
+            (TokenStore::Redis(store), Place::Scan(Scan { at, mut named })) => {
+                let (next, ids) = store.scan(at, PAGE).await?;
+                let records = store.records(named.not_before(ids)).await?;
+                (records, next.map(|at| Place::Scan(Scan { at, named })))
             }
             (TokenStore::Embedded(_), Place::Scan(_)) | (TokenStore::Redis(_), Place::After(_)) => {
                 return Ok(None);
@@ -118,8 +123,8 @@ mod tests {
     #[test]
     fn what_redis_names_twice_counts_once() {
         let id = |byte| SessionId::new([byte; 16]);
-        let mut scan = Scan::default();
-        assert_eq!(scan.not_seen(vec![id(1), id(2), id(1)]), [id(1), id(2)]);
-        assert_eq!(scan.not_seen(vec![id(2), id(3)]), [id(3)]);
+        let mut named = Named::default();
+        assert_eq!(named.not_before(vec![id(1), id(2), id(1)]), [id(1), id(2)]);
+        assert_eq!(named.not_before(vec![id(2), id(3)]), [id(3)]);
     }
 }

@@ -439,4 +439,5 @@ async fn what_cannot_be_known_is_no_decision(mut world: World) {
     let request = request.header(AUTHORIZATION, bearer);
     browser.send(request).await.expect_problem(503, "unavailable");
     world.stores().redis.as_mut().unwrap().start_again();
+    world.is_ready_again().await;
 }

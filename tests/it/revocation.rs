@@ -131,6 +131,7 @@ fn nothing_is_answered_without_the_token_store() {
         world.browser().get("/healthz").await.expect(200);
         // It comes back with nothing in it, and nothing in it is alive.
         world.stores().redis.as_mut().unwrap().start_again();
+        world.is_ready_again().await;
         world.refresh("web", &tokens["refresh_token"]).await.expect_error(400, "invalid_grant");
         assert!(!world.is_active(&tokens["access_token"]).await);
         world.redeem(&code).await.expect_error(400, "invalid_grant");

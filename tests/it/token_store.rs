@@ -1,6 +1,7 @@
 //! One contract, held by both token stores; then what each of them owes beyond it.
 
-use crate::harness::{Need, met};
+use crate::harness::redis_sets::RedisCluster;
+use crate::harness::{Need, met, soon};
 use chrono::{DateTime, TimeDelta};
 use redis::{Commands as _, Connection};
 use rolemint::database::{Database, DbConnection, Location, log};
@@ -13,9 +14,10 @@ use rolemint::domain::session::{Presented, RefreshState, Refreshed, Session};
 use rolemint::token_store::{
     EmbeddedPath, LogPosition, Offer, OneTime, TokenStore, TokenStoreError, Used,
 };
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -68,6 +70,7 @@ struct World {
 enum Home {
     File(Folder),
     Redis(RedisServer),
+    Cluster(Arc<RedisCluster>),
 }
 
 impl World {
@@ -86,6 +89,15 @@ impl World {
         Some(Self { store, log, home: Home::Redis(server) })
     }
 
+    /// In a cluster that has nothing in it.
+    async fn cluster(cluster: &Arc<RedisCluster>) -> Self {
+        cluster.flush();
+        let log = Log::empty().await;
+        let home = Home::Cluster(Arc::clone(cluster));
+        let store = open(&home, &log).await;
+        Self { store, log, home }
+    }
+
     /// Another server on the same store, or this one started again.
     async fn started_again(self) -> Self {
         let Self { store, log, home } = self;
@@ -101,7 +113,10 @@ impl World {
                 drop(store);
                 Copy::File(std::fs::read(folder.0.join("tokens.db")).unwrap())
             }
-            Home::Redis(server) => Copy::Redis(server.dump()),
+            Home::Redis(server) => Copy::Redis(vec![dump(&mut server.connect().unwrap())]),
+            Home::Cluster(cluster) => {
+                Copy::Redis(cluster.connections().iter_mut().map(dump).collect())
+            }
         };
         let store = open(&home, &log).await;
         (Self { store, log, home }, copy)
@@ -117,8 +132,15 @@ impl World {
                 std::fs::write(folder.0.join("tokens.db"), bytes).unwrap();
                 store = open(&home, &log).await;
             }
-            (Home::Redis(server), Copy::Redis(keys)) => {
-                server.restore(keys);
+            (Home::Redis(_) | Home::Cluster(_), Copy::Redis(servers)) => {
+                let mut connections = match &home {
+                    Home::Cluster(cluster) => cluster.connections(),
+                    Home::Redis(server) => vec![server.connect().unwrap()],
+                    Home::File(_) => panic!("no servers"),
+                };
+                for (connection, keys) in connections.iter_mut().zip(servers) {
+                    put_back(connection, keys);
+                }
                 if forgetful {
                     store = open(&home, &log).await;
                 }
@@ -163,12 +185,36 @@ async fn open(home: &Home, log: &Log) -> TokenStore {
         Home::Redis(server) => {
             TokenStore::open_redis(&server.url(), log.database.clone()).await.unwrap()
         }
+        Home::Cluster(cluster) => {
+            TokenStore::open_redis(&cluster.url(), log.database.clone()).await.unwrap()
+        }
+    }
+}
+
+/// Keys with their values and what is left of their time.
+type Keys = Vec<(Vec<u8>, Vec<u8>, i64)>;
+
+fn dump(connection: &mut Connection) -> Keys {
+    let keys: Vec<Vec<u8>> = connection.keys("*").unwrap();
+    let dump = |key: Vec<u8>| {
+        let value = redis::cmd("DUMP").arg(&key).query(connection).unwrap();
+        let left = redis::cmd("PTTL").arg(&key).query(connection).unwrap();
+        (key, value, left)
+    };
+    keys.into_iter().map(dump).collect()
+}
+
+fn put_back(connection: &mut Connection, keys: &Keys) {
+    redis::cmd("FLUSHALL").exec(connection).unwrap();
+    for (key, value, left) in keys {
+        redis::cmd("RESTORE").arg(key).arg(left).arg(value).exec(connection).unwrap();
     }
 }
 
 enum Copy {
     File(Vec<u8>),
-    Redis(Vec<(Vec<u8>, Vec<u8>, i64)>),
+    /// Of each server.
+    Redis(Vec<Keys>),
 }
 
 struct Folder(PathBuf);
@@ -263,24 +309,6 @@ impl RedisServer {
 
     fn keys(&self) -> Vec<Vec<u8>> {
         self.connect().unwrap().keys("*").unwrap()
-    }
-
-    fn dump(&self) -> Vec<(Vec<u8>, Vec<u8>, i64)> {
-        let mut connection = self.connect().unwrap();
-        let mut dump = |key: Vec<u8>| {
-            let value = redis::cmd("DUMP").arg(&key).query(&mut connection).unwrap();
-            let left = redis::cmd("PTTL").arg(&key).query(&mut connection).unwrap();
-            (key, value, left)
-        };
-        self.keys().into_iter().map(&mut dump).collect()
-    }
-
-    fn restore(&self, keys: &[(Vec<u8>, Vec<u8>, i64)]) {
-        let mut connection = self.connect().unwrap();
-        redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
-        for (key, value, left) in keys {
-            redis::cmd("RESTORE").arg(key).arg(left).arg(value).exec(&mut connection).unwrap();
-        }
     }
 
     fn used_memory(&self) -> i64 {
@@ -389,6 +417,15 @@ macro_rules! contract {
             async fn $case() {
                 super::$case(super::World::embedded().await.unwrap()).await;
             })+
+        }
+        /// On one cluster, one after another.
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn a_cluster_keeps_the_contract() {
+            if !met(&[Need::Redis]) {
+                return;
+            }
+            let cluster = Arc::new(RedisCluster::start());
+            $(Box::pin($case(World::cluster(&cluster).await)).await;)+
         }
         mod redis_server {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -621,6 +658,7 @@ async fn every_refresh_is_decided_as_the_pure_function_decides(world: World) {
     let walks = match world.home {
         Home::File(_) => 60,
         Home::Redis(_) => 250,
+        Home::Cluster(_) => 100,
     };
     let (mut ended, mut went_back_at) = (0, 0);
     for walk in 0..walks {
@@ -1288,10 +1326,29 @@ async fn what_many_wrote_at_once_is_all_there_and_garbage_goes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_answers_over_its_unix_socket() {
     let Some(server) = RedisServer::start() else { return };
-    for scheme in ["unix", "redis+unix"] {
-        let url = format!("{scheme}://{}", server.socket().display());
-        TokenStore::open_redis(&url, no_log().await).await.unwrap().ping().await.unwrap();
-    }
+    let url = format!("redis+unix://{}", server.socket().display());
+    TokenStore::open_redis(&url, no_log().await).await.unwrap().ping().await.unwrap();
+}
+
+/// The rules of an access list that docs/configuration.md names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_of_redis_needs_no_more_than_is_documented() {
+    const RULES: &str = "+@all -@dangerous +config|get +info +role +cluster|slots +cluster|nodes";
+    let documentation = include_str!("../../docs/configuration.md").replace('\n', " ");
+    assert!(documentation.contains(RULES));
+    let Some(server) = RedisServer::start() else { return };
+    let mut user = redis::cmd("ACL");
+    user.arg(&["SETUSER", "rolemint", "on", ">pw", "~*", "&rolemint:revocations"]);
+    user.arg(RULES.split(' ').collect::<Vec<_>>()).exec(&mut server.connect().unwrap()).unwrap();
+    let url = format!("redis://rolemint:pw@127.0.0.1:{}", server.port);
+    let log = Log::empty().await;
+    let store = TokenStore::open_redis(&url, log.database.clone()).await.unwrap();
+    store.ping().await.unwrap();
+    let heard = store.announced();
+    store.announce(7);
+    soon("an announcement", async || (*heard.borrow() == 7).then_some(())).await;
+    let home = Home::Redis(server);
+    a_walk_comes_to_each_session_that_lives_once(World { store, log, home }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -1324,7 +1381,8 @@ async fn a_redis_that_is_gone_is_reported_at_once_and_used_again_when_it_is_back
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
     }
     world.home = Home::Redis(RedisServer::start_on(port, Folder::new(), &[]).unwrap().unwrap());
-    // Scripts are gone with the old one, and the first request counts.
+    soon("Redis", async || world.store.ping().await.ok()).await;
+    // Scripts are gone with the old one.
     world.begin(id(1, 1), known_to_nobody(), start()).await;
     assert!(world.store.is_alive(&id(1, 1), known_to_nobody(), start()).await.unwrap());
 }
@@ -1354,8 +1412,9 @@ async fn a_redis_that_is_silent_is_given_up_soon_and_no_answer_goes_astray() {
     assert!(asked.elapsed() < Duration::from_millis(1500), "{:?}", asked.elapsed());
     server.signal("-CONT");
     for number in 0..20_u8 {
-        let used = world.store.use_once(OneTime::Code, &Digest::of([number]), start()).await;
-        match used.unwrap() {
+        let key = Digest::of([number]);
+        let use_once = async || world.store.use_once(OneTime::Code, &key, start()).await.ok();
+        match soon("Redis", use_once).await {
             // What was asked for while nobody answered may have been done.
             Used::First(value) | Used::Again(value) => assert_eq!(value, [number]),
             Used::Unknown => panic!("it is known"),
@@ -1377,6 +1436,41 @@ async fn each_write_moves_the_marker_so_that_going_back_is_noticed_without_an_en
     let world = world.restore(&copy, false).await;
     let refreshed = world.refresh(&id(5, 1), 3, at, after(200)).await;
     assert!(matches!(refreshed, Some(Refreshed::Rotated(_))), "{refreshed:?}");
+}
+
+/// A real copy of a real Redis, brought back after a thousand endings: nothing that has ended lives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_from_before_a_thousand_endings_revives_none() {
+    const SESSIONS: u64 = 1000;
+    let Some(mut world) = World::redis().await else { return };
+    let nth = |number: u64| id(u8::try_from(number % 256).unwrap(), number);
+    for number in 0..SESSIONS + 10 {
+        world.begin(nth(number), known_to_nobody(), start()).await;
+    }
+    let Home::Redis(server) = &mut world.home else { panic!() };
+    redis::cmd("SAVE").exec(&mut server.connect().unwrap()).unwrap();
+    let snapshot = server.folder.0.join("dump.rdb");
+    let copy = std::fs::read(&snapshot).unwrap();
+    let mut ended = HashMap::new();
+    for number in 0..SESSIONS {
+        ended.insert(nth(number).bucket(), world.end(nth(number)).await);
+    }
+    let Home::Redis(server) = &mut world.home else { panic!() };
+    let port = server.port;
+    server.kill();
+    let folder = Folder::new();
+    std::fs::write(folder.0.join("dump.rdb"), copy).unwrap();
+    world.home = Home::Redis(RedisServer::start_on(port, folder, &[]).unwrap().unwrap());
+    soon("Redis", async || world.store.ping().await.ok()).await;
+    for number in 0..SESSIONS {
+        let at = known(ended[&nth(number).bucket()]);
+        assert!(!world.store.is_alive(&nth(number), at, start()).await.unwrap(), "{number}");
+        assert_eq!(world.refresh(&nth(number), 1, at, start()).await, None, "{number}");
+    }
+    for number in SESSIONS..SESSIONS + 10 {
+        let at = known(ended[&nth(number).bucket()]);
+        assert!(world.store.is_alive(&nth(number), at, start()).await.unwrap(), "{number}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -69,7 +69,7 @@ impl Binary {
         let mut configuration = table(&[("issuer", &issuer), ("listen", &listen)]);
         for (section, entries) in [
             ("database", table(&[("url", &stores.database_url)])),
-            ("token_store", table(&[("url", &stores.token_store_url())])),
+            ("token_store", stores.token_store()),
             ("keys", table(&[("encryption_key", &encryption_key)])),
             ("log", table(&[("format", "json")])),
         ] {

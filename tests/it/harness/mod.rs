@@ -7,6 +7,7 @@
 
 pub(crate) mod api;
 pub(crate) mod binary;
+pub(crate) mod crowd;
 pub(crate) mod deployment;
 pub(crate) mod feed;
 pub(crate) mod flow;
@@ -17,6 +18,7 @@ pub(crate) mod node;
 pub(crate) mod nodes;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod redis_sets;
 pub(crate) mod secrets;
 pub(crate) mod servers;
 pub(crate) mod world;

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use toml::Table;
 
 use super::needs::{self, Need};
 use super::process::{Server, Start, output, until};
@@ -311,6 +312,8 @@ pub(crate) struct Stores {
     pub(crate) redis: Option<Redis>,
     /// Between Rolemint and Redis, where a test has put one.
     pub(crate) wire: Option<Box<Proxy>>,
+    /// The section `[token_store]`, where it is none of these.
+    pub(crate) elsewhere: Option<Box<Table>>,
 }
 
 impl Stores {
@@ -319,11 +322,18 @@ impl Stores {
         match pair {
             Pair::SqliteEmbedded => {
                 let database_url = format!("sqlite:{}/rolemint.db", folder.path().display());
-                Self { pair, folder, database_url, redis: None, wire: None }
+                Self { pair, folder, database_url, redis: None, wire: None, elsewhere: None }
             }
             Pair::PostgresRedis => {
                 let database_url = Postgres::shared().database();
-                Self { pair, folder, database_url, redis: Some(Redis::start()), wire: None }
+                Self {
+                    pair,
+                    folder,
+                    database_url,
+                    redis: Some(Redis::start()),
+                    wire: None,
+                    elsewhere: None,
+                }
             }
         }
     }
@@ -333,6 +343,22 @@ impl Stores {
     pub(crate) fn over_a_wire(mut self) -> Self {
         self.wire = self.redis.as_ref().map(|redis| Box::new(Proxy::before(&redis.url())));
         self
+    }
+
+    /// The token store is what this section of the configuration names.
+    #[must_use]
+    pub(crate) fn elsewhere(mut self, token_store: Table) -> Self {
+        self.redis = None;
+        self.elsewhere = Some(Box::new(token_store));
+        self
+    }
+
+    /// The section `[token_store]` of a configuration.
+    pub(crate) fn token_store(&self) -> Table {
+        match &self.elsewhere {
+            Some(elsewhere) => Table::clone(elsewhere),
+            None => Table::from_iter([("url".to_owned(), self.token_store_url().into())]),
+        }
     }
 
     pub(crate) fn token_store_url(&self) -> String {

@@ -76,6 +76,27 @@ impl World {
         (running, browser)
     }
 
+    /// Waits until every thread that serves has its token store back.
+    pub(crate) async fn is_ready_again(&self) {
+        let ready = async || {
+            // Each connection is a thread's.
+            for _ in 0..24 {
+                if self.browser().get("/readyz").await.status != 200 {
+                    return None;
+                }
+            }
+            Some(())
+        };
+        super::soon("readiness", ready).await;
+    }
+
+    /// Stops it and starts it with another configuration.
+    pub(crate) async fn reconfigure(&mut self, change: impl FnOnce(&mut Table)) {
+        self.stop().await;
+        change(&mut self.binary.configuration);
+        self.start().await;
+    }
+
     pub(crate) async fn stop(&mut self) {
         self.running.take().unwrap().stop().await.unwrap();
     }
