@@ -9,7 +9,7 @@ pub mod app;
 pub mod catalog;
 #[cfg(feature = "server")]
 pub mod cli;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "verifier"))]
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod config;
@@ -22,6 +22,8 @@ pub mod dev;
 pub mod domain;
 #[cfg(feature = "server")]
 pub mod http;
+#[cfg(any(feature = "server", feature = "verifier"))]
+pub mod jws;
 #[cfg(feature = "server")]
 pub mod service;
 #[cfg(feature = "server")]
@@ -34,3 +36,5 @@ pub mod token_store;
 pub mod toml_reader;
 #[cfg(feature = "server")]
 pub mod upstream;
+#[cfg(feature = "verifier")]
+pub mod verifier;

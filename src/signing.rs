@@ -1,22 +1,20 @@
-//! Keys for cryptography: signing tokens and checking them, the MAC of refresh tokens, sealing what
-//! must not be readable at rest. Every key is parsed once. Keys reach this module as values; it reads
-//! no store.
+//! Keys for cryptography: signing tokens, the MAC of refresh tokens, sealing what must not be readable at
+//! rest. Every key is parsed once. Keys reach this module as values; it reads no store.
 
 use crate::domain::client::SigningAlgorithm;
 use crate::domain::ids::ClientId;
 use crate::domain::secret::Secret;
 use crate::domain::token::{RefreshClaims, UnverifiedRefreshToken, parse_opaque, write_opaque};
+use crate::jws::{self, PublicKey, TOKEN_LIMIT};
 use aws_lc_rs::aead::{self, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{
-    self as algorithms, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey,
-};
+use aws_lc_rs::signature::{self as algorithms, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 use aws_lc_rs::{constant_time, digest, hmac, rsa};
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::Algorithm;
-use jsonwebtoken::crypto::{JwtSigner, JwtVerifier};
-use jsonwebtoken::signature::{Error as SignatureError, Signer, Verifier};
-use serde::{Deserialize, Serialize};
+use jsonwebtoken::crypto::JwtSigner;
+use jsonwebtoken::signature::{Error as SignatureError, Signer};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -112,7 +110,7 @@ pub struct SigningKey {
     kid: String,
     algorithm: SigningAlgorithm,
     pair: KeyPair,
-    public: UnparsedPublicKey<Vec<u8>>,
+    public: PublicKey,
     jwk: Value,
 }
 
@@ -149,39 +147,30 @@ impl SigningKey {
     pub fn parse(algorithm: SigningAlgorithm, pkcs8: &Secret<Vec<u8>>) -> Result<Self, KeyError> {
         let der = pkcs8.reveal();
         let encode = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
-        let (pair, public, members) = match algorithm {
+        let (pair, members) = match algorithm {
             SigningAlgorithm::EdDSA => {
                 let pair = Ed25519KeyPair::from_pkcs8(der).map_err(|_| KeyError::Malformed)?;
-                let public = pair.public_key().as_ref().to_vec();
-                let jwk = json!({ "crv": "Ed25519", "kty": "OKP", "x": encode(&public) });
-                (
-                    KeyPair::Ed25519(pair),
-                    UnparsedPublicKey::new(verification(algorithm), public),
-                    jwk,
-                )
+                let x = encode(pair.public_key().as_ref());
+                (KeyPair::Ed25519(pair), json!({ "crv": "Ed25519", "kty": "OKP", "x": x }))
             }
             SigningAlgorithm::ES256 => {
                 let signing = &algorithms::ECDSA_P256_SHA256_FIXED_SIGNING;
                 let pair =
                     EcdsaKeyPair::from_pkcs8(signing, der).map_err(|_| KeyError::Malformed)?;
-                let public = pair.public_key().as_ref().to_vec();
                 // An uncompressed point: 0x04 ‖ x ‖ y.
-                let (x, y) = public
-                    .get(1..)
+                let point = pair.public_key().as_ref().get(1..);
+                let (x, y) = point
                     .and_then(|point| point.split_at_checked(32))
                     .ok_or(KeyError::Malformed)?;
                 let jwk = json!({ "crv": "P-256", "kty": "EC", "x": encode(x), "y": encode(y) });
-                (KeyPair::Es256(pair), UnparsedPublicKey::new(verification(algorithm), public), jwk)
+                (KeyPair::Es256(pair), jwk)
             }
             SigningAlgorithm::RS256 => {
                 let pair = rsa::KeyPair::from_pkcs8(der).map_err(|_| KeyError::Malformed)?;
                 let public = pair.public_key();
                 let exponent = encode(public.exponent().big_endian_without_leading_zero());
                 let modulus = encode(public.modulus().big_endian_without_leading_zero());
-                let jwk = json!({ "e": exponent, "kty": "RSA", "n": modulus });
-                let public =
-                    UnparsedPublicKey::new(verification(algorithm), public.as_ref().to_vec());
-                (KeyPair::Rs256(pair), public, jwk)
+                (KeyPair::Rs256(pair), json!({ "e": exponent, "kty": "RSA", "n": modulus }))
             }
         };
         // RFC 7638 §3: the required members in lexicographic order, which is how they stand above.
@@ -193,6 +182,7 @@ impl SigningKey {
             jwk.insert("alg".to_owned(), json!(algorithm.as_str()));
             jwk.insert("use".to_owned(), json!("sig"));
         }
+        let public = PublicKey::parse(&jwk).ok_or(KeyError::Malformed)?;
         Ok(Self { kid, algorithm, pair, public, jwk })
     }
 
@@ -229,22 +219,6 @@ impl SigningKey {
     }
 }
 
-fn verification(algorithm: SigningAlgorithm) -> &'static dyn algorithms::VerificationAlgorithm {
-    match algorithm {
-        SigningAlgorithm::EdDSA => &algorithms::ED25519,
-        SigningAlgorithm::ES256 => &algorithms::ECDSA_P256_SHA256_FIXED,
-        SigningAlgorithm::RS256 => &algorithms::RSA_PKCS1_2048_8192_SHA256,
-    }
-}
-
-const fn jose(algorithm: SigningAlgorithm) -> Algorithm {
-    match algorithm {
-        SigningAlgorithm::EdDSA => Algorithm::EdDSA,
-        SigningAlgorithm::ES256 => Algorithm::ES256,
-        SigningAlgorithm::RS256 => Algorithm::RS256,
-    }
-}
-
 impl Signer<Vec<u8>> for SigningKey {
     fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, SignatureError> {
         let failed = |_| SignatureError::new();
@@ -271,19 +245,7 @@ impl Signer<Vec<u8>> for SigningKey {
 
 impl JwtSigner for SigningKey {
     fn algorithm(&self) -> Algorithm {
-        jose(self.algorithm)
-    }
-}
-
-impl Verifier<Vec<u8>> for SigningKey {
-    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), SignatureError> {
-        self.public.verify(message, signature).map_err(|_| SignatureError::new())
-    }
-}
-
-impl JwtVerifier for SigningKey {
-    fn algorithm(&self) -> Algorithm {
-        jose(self.algorithm)
+        jws::jose(self.algorithm)
     }
 }
 
@@ -325,17 +287,6 @@ pub struct KeyRing {
 #[error("not a token of ours")]
 pub struct NotOurs;
 
-/// Longer than any token that we make; refused before it is parsed.
-const TOKEN_LIMIT: usize = 64 * 1024;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OurHeader<'a> {
-    alg: &'a str,
-    kid: &'a str,
-    typ: &'a str,
-}
-
 impl KeyRing {
     /// At least one key of each kind.
     pub fn new(signing: Vec<SigningKey>, derivation: Vec<DerivationKey>) -> Result<Self, KeyError> {
@@ -360,23 +311,13 @@ impl KeyRing {
         key.ok_or(KeyError::Malformed)?.sign(typ, claims)
     }
 
-    /// The claims of a JWT that one of our keys signed as a `typ`. Everything in the header is
-    /// checked: exactly `alg`, `kid` and `typ`, and the algorithm is the key's own, not the token's choice.
+    /// The claims of a JWT that one of our keys signed as a `typ`.
     pub fn verify(&self, typ: &str, token: &str) -> Result<Vec<u8>, NotOurs> {
         if token.len() > TOKEN_LIMIT {
             return Err(NotOurs);
         }
-        let (message, signature) = token.rsplit_once('.').ok_or(NotOurs)?;
-        let (header, claims) = message.split_once('.').ok_or(NotOurs)?;
-        let decode = |part: &str| BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| NotOurs);
-        let header = decode(header)?;
-        let header: OurHeader<'_> = serde_json::from_slice(&header).map_err(|_| NotOurs)?;
-        let key = self.signing.iter().find(|key| key.kid == header.kid).ok_or(NotOurs)?;
-        if header.alg != key.algorithm.as_str() || header.typ != typ {
-            return Err(NotOurs);
-        }
-        key.verify(message.as_bytes(), &decode(signature)?).map_err(|_| NotOurs)?;
-        decode(claims)
+        let key = |kid: &str| self.signing.iter().find(|key| key.kid == kid);
+        jws::verify(typ, token, |kid| key(kid).map(|key| &key.public)).map_err(|_| NotOurs)
     }
 
     /// The JWK set (RFC 7517 §5).

@@ -345,6 +345,8 @@ pub struct RevocationView {
     /// For each role, the versions whose sessions are over.
     recalled: HashMap<Role, Vec<(Within, RecalledVersion, Entry)>>,
     before: Index<Time>,
+    /// Entries on something that this version does not know.
+    unknown: Index<()>,
     /// For each bucket of the token store, the last position that ended a session in it.
     bucket_endings: HashMap<u8, u64>,
 }
@@ -396,6 +398,13 @@ impl RevocationView {
         }
     }
 
+    /// An entry on a target that only a later version knows. It may hit any token, so it is taken to hit every
+    /// one that does not know of it.
+    pub fn apply_unknown(&mut self, position: u64, within: &Option<TenantId>, expires_at: Time) {
+        self.applied = self.applied.max(position);
+        self.unknown.note(&(), within, Entry { position, expires_at });
+    }
+
     /// The log was read up to here.
     pub fn advance_to(&mut self, position: u64) {
         self.applied = self.applied.max(position);
@@ -418,6 +427,7 @@ impl RevocationView {
             !recalled.is_empty()
         });
         self.before.forget(now);
+        self.unknown.forget(now);
     }
 
     /// How many entries are held; those on one target count once. Looks at all of them.
@@ -456,11 +466,13 @@ impl RevocationView {
             || token.ancestors.iter().any(|id| self.tokens.position(id, tenant) > 0)
             || token.session.is_some_and(|sid| self.sessions.position(sid, tenant) > 0)
             || counts(self.subjects.position(token.subject, tenant))
+            || counts(self.api_keys.position(token.subject.as_str(), tenant))
             || counts(self.tenants.position(tenant, tenant))
             || counts(self.clients.position(token.client, tenant))
             || counts(self.providers.position(token.provider, tenant))
             || token.roles.iter().any(|role| counts(self.roles.position(role, tenant)))
             || token.templates.iter().any(|name| counts(self.templates.position(name, tenant)))
+            || counts(self.unknown.position(&(), tenant))
             || self.issued_before_cut(token.issued_at, tenant)
     }
 

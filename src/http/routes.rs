@@ -73,6 +73,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET", "/v1/revocations/snapshot", Guard::ResourceServer, || read().to(api::feed::show_snapshot)),
     endpoint("POST", "/v1/revocations/applied", Guard::ResourceServer, || web::post().to(api::feed::hear_applied)),
     endpoint("GET", "/api/v1/revocations/readers", Guard::Admin, || read().to(api::readers::list_readers)),
+    endpoint("GET", "/v1/resource-types", Guard::ResourceServer, || read().to(api::resource_types::show_resource_types)),
     endpoint("GET", "/api/v1/roles", Guard::Admin, || read().to(api::roles::list_roles)),
     endpoint("GET", "/api/v1/roles/{role}", Guard::Admin, || read().to(api::roles::show_role)),
     endpoint("GET", "/api/v1/roles/{role}/tenants", Guard::Admin, || read().to(api::roles::list_overrides)),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use regex::Regex;
 
@@ -82,7 +83,9 @@ fn modules_know_only_whom_they_may_know() {
         ("domain", Some(&[])),
         ("database", Some(&["domain"])),
         ("upstream", Some(&["domain"])),
-        ("signing", Some(&["domain"])),
+        ("jws", Some(&["domain"])),
+        ("signing", Some(&["domain", "jws"])),
+        ("verifier", Some(&["domain", "jws", "clock"])),
         ("catalog", Some(&["domain", "database", "clock"])),
         ("token_store", Some(&["domain", "database"])),
         (
@@ -139,9 +142,9 @@ fn a_crate_is_named_where_it_is_at_home() {
         ("redis", &["token_store/redis/"]),
         ("openidconnect", &["upstream/"]),
         ("oauth2", &["upstream/"]),
-        ("reqwest", &["upstream/"]),
-        ("jsonwebtoken", &["signing.rs"]),
-        ("aws_lc_rs", &["signing.rs"]),
+        ("reqwest", &["upstream/", "verifier/"]),
+        ("jsonwebtoken", &["signing.rs", "jws.rs"]),
+        ("aws_lc_rs", &["signing.rs", "jws.rs"]),
         ("actix_web", &["http/", "dev/"]),
         ("clap", &["cli/"]),
         ("handlebars", &["domain/template/", "http/pages/", "dev/"]),
@@ -252,10 +255,47 @@ fn an_import_says_where_it_is_from() {
 #[test]
 fn a_server_stands_behind_its_feature() {
     let lib = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
-    let open: Vec<_> = lib
-        .split("#[cfg(feature = \"server\")]\n")
-        .flat_map(|part| part.lines().skip(usize::from(part.starts_with("pub mod"))))
-        .filter(|line| line.starts_with("pub mod"))
+    let mut without: BTreeSet<&str> = BTreeSet::new();
+    let mut for_verifiers: BTreeSet<&str> = BTreeSet::new();
+    let mut condition = "";
+    for line in lib.lines() {
+        if let Some(module) = line.strip_prefix("pub mod ") {
+            match condition {
+                "" => without.insert(module),
+                condition => condition.contains("\"verifier\"") && for_verifiers.insert(module),
+            };
+        }
+        condition = if line.starts_with("#[cfg(") { line } else { "" };
+    }
+    assert_eq!(without, ["domain;"].into(), "without a feature there is the domain");
+    assert_eq!(for_verifiers, ["clock;", "jws;", "verifier;"].into());
+}
+
+#[test]
+fn a_resource_server_needs_neither_the_http_server_nor_the_database() {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none"])
+        .args(["--no-default-features", "--features", "verifier"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    assert!(tree.contains("reqwest"), "{tree}");
+    let heavy = ["actix", "diesel", "redis", "openidconnect", "oauth2", "libsqlite3", "clap"];
+    let found: Vec<_> = tree
+        .lines()
+        .filter(|line| heavy.iter().any(|name| line.starts_with(name)))
+        .map(str::to_owned)
         .collect();
-    assert_eq!(open, ["pub mod domain;"], "without the server there is the domain");
+    assert_none("dependencies of the verifier", &found);
+}
+
+#[test]
+fn a_verifier_asks_about_no_token() {
+    let asking = Regex::new(r"/oauth2/|introspect").unwrap();
+    let sources = sources();
+    let verifier = sources.iter().filter(|source| source.module() == "verifier");
+    let found: Vec<_> = verifier.flat_map(|source| source.find(&asking)).collect();
+    let told = |line: &&String| !line.contains("only introspection can read it");
+    assert_none("the verifier asks", &found.iter().filter(told).cloned().collect::<Vec<_>>());
 }

@@ -39,6 +39,7 @@ mod redis_failover;
 mod redis_push;
 mod redis_tls;
 mod refresh;
+mod resource_server;
 mod restart;
 mod revocation;
 mod revocation_order;

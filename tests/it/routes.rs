@@ -88,7 +88,7 @@ async fn every_route_keeps_its_guard(world: World) {
         ("client or bearer", 2),
         ("metrics", 1),
         ("public", 10),
-        ("resource server", 3),
+        ("resource server", 4),
     ];
     assert_eq!(guarded, expected.into());
 }

@@ -16,6 +16,7 @@ mod problem;
 pub(super) mod publishing;
 pub(super) mod readers;
 mod resource_server;
+pub(super) mod resource_types;
 pub(super) mod revocations;
 pub(super) mod roles;
 pub(super) mod sessions;

@@ -10,6 +10,15 @@ pub(super) fn etag(number: u64) -> String {
     format!("\"{number}\"")
 }
 
+/// Whether the caller has what there is (`If-None-Match`, RFC 9110 §13.1.2): then it need not be sent again.
+pub(super) fn is_current(request: &HttpRequest, etag: &str) -> bool {
+    let values = request.headers().get_all(header::IF_NONE_MATCH);
+    let texts = values.filter_map(|value| value.to_str().ok());
+    let mut tags = texts.flat_map(|text| text.split(',')).map(str::trim);
+    // Compared weakly, as it says there: a proxy that compresses makes an entity tag weak.
+    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
 /// What the caller has seen: `If-Match` with one entity tag, or None for `If-None-Match: *`.
 pub(super) fn expected(request: &HttpRequest) -> Result<Option<u64>, Problem> {
     match (only(request, &header::IF_MATCH)?, only(request, &header::IF_NONE_MATCH)?) {

@@ -19,6 +19,7 @@ pub(crate) mod nodes;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod redis_sets;
+pub(crate) mod resource_server;
 pub(crate) mod secrets;
 pub(crate) mod servers;
 pub(crate) mod world;

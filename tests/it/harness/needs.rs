@@ -13,6 +13,8 @@ pub(crate) enum Need {
     Postgres,
     Node,
     Chromium,
+    /// The example of a resource server, which `cargo test` builds unless it is told what to build.
+    Example,
 }
 
 impl Need {
@@ -26,6 +28,8 @@ impl Need {
             Self::Node if on_path("node").is_none() => Some("node"),
             Self::Node => (!super::node::folder().join("node_modules").is_dir())
                 .then_some("npm ci in tests/js"),
+            Self::Example => (!super::resource_server::example().is_file())
+                .then_some("cargo build --example resource_server"),
             Self::Chromium => chromium().is_none().then_some("chromium"),
         }
     }

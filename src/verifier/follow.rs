@@ -1,0 +1,203 @@
+//! Following the revocation log: over a stream, or by snapshots.
+
+use crate::domain::revocation::RevocationView;
+use crate::domain::token::Audience;
+use crate::verifier::error::NotVerified;
+use crate::verifier::feed::{Messages, NoFeed};
+use crate::verifier::issuer::{self, Failed};
+use crate::verifier::message::Entry;
+use crate::verifier::{SKEW, Shared};
+use reqwest::header::HeaderValue;
+use serde::Deserialize;
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::{Duration, Instant};
+use tokio::time::timeout_at;
+
+/// The server gives a sign of life each second. A stream without one for so long is worth nothing.
+const SILENCE: Duration = Duration::from_secs(3);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// `typ` of a snapshot.
+const SNAPSHOT_TYPE: &str = "revocations+jwt";
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// A position that does not change is told again, as a sign of life.
+const REPORT_AGAIN: Duration = Duration::from_secs(30);
+
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Failed(#[from] Failed),
+    #[error(transparent)]
+    NoFeed(#[from] NoFeed),
+    #[error("the snapshot is not one of the issuer's for this client, or not of now")]
+    Snapshot,
+    #[error("the snapshot cannot be checked: {0}")]
+    Unchecked(NotVerified),
+}
+
+/// How long to wait before the next attempt: longer each time, and never as long as everybody else.
+#[derive(Debug, Default)]
+struct Pause {
+    attempts: u32,
+}
+
+impl Pause {
+    fn next(&mut self) -> Duration {
+        let longest = FIRST_PAUSE.saturating_mul(1 << self.attempts.min(10)).min(LONGEST_PAUSE);
+        self.attempts = self.attempts.saturating_add(1);
+        let half = longest / 2;
+        // Each `RandomState` has keys of its own. Nothing depends on how random they are.
+        let random = u32::try_from(RandomState::new().hash_one(0) >> 32).unwrap_or(0);
+        half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
+    }
+
+    fn begin_again(&mut self) {
+        self.attempts = 0;
+    }
+}
+
+/// Goes on for ever.
+pub(super) async fn stream(shared: &Shared, path: &str) {
+    let mut pause = Pause::default();
+    let mut away = false;
+    loop {
+        let ended = connection(shared, path, &mut pause, &mut away).await;
+        shared.known_mut().feed.disconnect();
+        if let Err(error) = ended {
+            if let Broken::NoFeed(_) = error {
+                shared.known_mut().feed.give_up();
+            }
+            // Once an outage: the next line would say the same.
+            if !std::mem::replace(&mut away, true) {
+                tracing::warn!(%error, "the revocation feed is away");
+            }
+        }
+        tokio::time::sleep(pause.next()).await;
+    }
+}
+
+async fn connection(
+    shared: &Shared,
+    path: &str,
+    pause: &mut Pause,
+    away: &mut bool,
+) -> Result<(), Broken> {
+    let resume = shared.known().feed.resume();
+    let mut response = shared.issuer.events(path, resume).await?;
+    let mut messages = Messages::default();
+    let mut heard = Instant::now();
+    loop {
+        let chunk = timeout_at((heard + SILENCE).into(), response.chunk()).await;
+        let chunk = chunk.map_err(|_| Failed::TooSlow)?.map_err(Failed::from)?;
+        let Some(chunk) = chunk else { return Ok(()) };
+        let now = Instant::now();
+        let (told, whole) = messages.push(&chunk);
+        if shared.hear(&told, now)? {
+            heard = now;
+            pause.begin_again();
+            if std::mem::take(away) {
+                tracing::info!("the revocation feed is back");
+            }
+        }
+        whole?;
+    }
+}
+
+#[derive(Deserialize)]
+struct Snapshot {
+    iss: String,
+    aud: Audience,
+    iat: i64,
+    exp: i64,
+    position: u64,
+    entries: Vec<Entry>,
+}
+
+/// Goes on for ever.
+pub(super) async fn snapshots(shared: &Shared, path: &str, every: Duration) {
+    let (mut pause, mut away, mut etag) = (Pause::default(), false, None);
+    loop {
+        // What an answer says was so when it was asked for, at the earliest.
+        let asked = Instant::now();
+        let rest = match snapshot(shared, path, &mut etag, asked).await {
+            Ok(()) => {
+                away = false;
+                pause.begin_again();
+                every
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut away, true) {
+                    tracing::warn!(%error, "the revocation snapshot is away");
+                }
+                pause.next()
+            }
+        };
+        tokio::time::sleep(rest).await;
+    }
+}
+
+async fn snapshot(
+    shared: &Shared,
+    path: &str,
+    etag: &mut Option<HeaderValue>,
+    asked: Instant,
+) -> Result<(), Broken> {
+    let Some(document) = shared.issuer.newer(path, etag.as_ref(), issuer::SNAPSHOT).await? else {
+        shared.known_mut().fresh_at = Some(asked);
+        return Ok(());
+    };
+    let text = std::str::from_utf8(&document.body).map_err(|_| Broken::Snapshot)?;
+    let signed = shared.signed(SNAPSHOT_TYPE, text.trim()).await;
+    let signed = signed.map_err(Broken::Unchecked)?;
+    let snapshot: Snapshot =
+        serde_json::from_slice(&signed.claims).map_err(|_| Broken::Snapshot)?;
+    let now = shared.clock.now().timestamp();
+    let current =
+        snapshot.iat <= now.saturating_add(SKEW) && now.saturating_sub(SKEW) < snapshot.exp;
+    let ours = snapshot.iss == shared.issuer.name() && snapshot.aud.contains(&shared.client_id);
+    if !current || !ours {
+        return Err(Broken::Snapshot);
+    }
+    let mut known = shared.known_mut();
+    known.feed.replace(snapshot.position, &snapshot.entries);
+    known.fresh_at = Some(asked);
+    *etag = document.etag;
+    Ok(())
+}
+
+/// Tells the server how far this reader is. Goes on for ever.
+pub(super) async fn report(shared: &Shared, reader: &str) {
+    let mut told: Option<(u64, Instant)> = None;
+    loop {
+        tokio::time::sleep(REPORT_EVERY).await;
+        let Some(position) = shared.known().feed.view().map(RevocationView::applied) else {
+            continue;
+        };
+        if told.is_some_and(|(last, at)| last == position && at.elapsed() < REPORT_AGAIN) {
+            continue;
+        }
+        let report = serde_json::json!({ "reader": reader, "position": position });
+        match shared.issuer.post("/v1/revocations/applied", &report).await {
+            Ok(()) => told = Some((position, Instant::now())),
+            // The feed says that the server is away; that it knows less of us ends nothing.
+            Err(error) => tracing::debug!(%error, "the applied position was not taken"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_are_bounded() {
+        let mut pause = Pause::default();
+        assert!(pause.next() <= FIRST_PAUSE);
+        for _ in 0..100 {
+            assert!(pause.next() <= LONGEST_PAUSE);
+        }
+        assert!(pause.next() >= LONGEST_PAUSE / 2);
+        pause.begin_again();
+        assert!(pause.next() <= FIRST_PAUSE);
+    }
+}
