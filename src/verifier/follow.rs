@@ -147,8 +147,13 @@ async fn snapshot(
         return Ok(());
     };
     let text = std::str::from_utf8(&document.body).map_err(|_| Broken::Snapshot)?;
-    let signed = shared.signed(SNAPSHOT_TYPE, text.trim()).await;
-    let signed = signed.map_err(Broken::Unchecked)?;
+    take_snapshot(shared, text.trim(), asked).await?;
+    *etag = document.etag;
+    Ok(())
+}
+
+async fn take_snapshot(shared: &Shared, text: &str, asked: Instant) -> Result<(), Broken> {
+    let signed = shared.signed(SNAPSHOT_TYPE, text).await.map_err(Broken::Unchecked)?;
     let snapshot: Snapshot =
         serde_json::from_slice(&signed.claims).map_err(|_| Broken::Snapshot)?;
     let now = shared.clock.now().timestamp();
@@ -161,7 +166,6 @@ async fn snapshot(
     let mut known = shared.known_mut();
     known.feed.replace(snapshot.position, &snapshot.entries);
     known.fresh_at = Some(asked);
-    *etag = document.etag;
     Ok(())
 }
 
@@ -188,6 +192,8 @@ pub(super) async fn report(shared: &Shared, reader: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verifier::tests::{Bench, ISSUER, NOW, bench};
+    use serde_json::{Value, json};
 
     #[test]
     fn pauses_grow_and_are_bounded() {
@@ -199,5 +205,59 @@ mod tests {
         assert!(pause.next() >= LONGEST_PAUSE / 2);
         pause.begin_again();
         assert!(pause.next() <= FIRST_PAUSE);
+    }
+
+    /// What comes of a snapshot that differs in this claim from a good one.
+    fn taken(bench: &mut Bench, typ: &str, claim: &str, value: Value) -> bool {
+        let entry = json!({
+            "position": 9, "target": "tenant", "value": "acme", "at": NOW, "expires_at": NOW + 900,
+        });
+        let mut claims = json!({
+            "iss": ISSUER, "aud": "api", "iat": NOW, "exp": NOW + 300, "position": 12,
+            "entries": [entry],
+        });
+        claims[claim] = value;
+        let header = json!({ "alg": "EdDSA", "kid": "k1", "typ": typ });
+        let snapshot = bench.sign(&header, &claims);
+        bench.shared.known = std::sync::RwLock::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let taken = runtime.block_on(take_snapshot(&bench.shared, &snapshot, Instant::now()));
+        assert_eq!(taken.is_ok(), bench.shared.known().fresh_at.is_some());
+        taken.is_ok()
+    }
+
+    #[test]
+    fn a_snapshot_is_all_that_is_known() {
+        let mut bench = bench();
+        assert!(taken(&mut bench, SNAPSHOT_TYPE, "more", json!(1)));
+        assert_eq!(bench.shared.known().feed.view().map(RevocationView::applied), Some(12));
+        assert_eq!(bench.verify(), Err(NotVerified::Revoked));
+        assert_eq!(bench.with("tenant", "globex").verify(), Ok(()));
+    }
+
+    #[test]
+    fn a_snapshot_of_another_kind() {
+        assert!(!taken(&mut bench(), "at+jwt", "more", json!(1)));
+    }
+
+    #[test]
+    fn a_snapshot_of_another_issuer() {
+        assert!(!taken(&mut bench(), SNAPSHOT_TYPE, "iss", json!("http://127.0.0.1:90")));
+    }
+
+    #[test]
+    fn a_snapshot_for_another_client() {
+        assert!(!taken(&mut bench(), SNAPSHOT_TYPE, "aud", json!("other")));
+    }
+
+    #[test]
+    fn a_snapshot_of_another_time() {
+        assert!(!taken(&mut bench(), SNAPSHOT_TYPE, "exp", json!(NOW - SKEW)));
+        assert!(!taken(&mut bench(), SNAPSHOT_TYPE, "iat", json!(NOW + SKEW + 1)));
+    }
+
+    #[test]
+    fn a_snapshot_with_an_entry_that_cannot_be_read() {
+        assert!(!taken(&mut bench(), SNAPSHOT_TYPE, "entries", json!([{ "position": 9 }])));
     }
 }

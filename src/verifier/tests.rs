@@ -7,18 +7,18 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 
-const ISSUER: &str = "http://127.0.0.1:9";
-const NOW: i64 = 1_790_000_000;
+pub(super) const ISSUER: &str = "http://127.0.0.1:9";
+pub(super) const NOW: i64 = 1_790_000_000;
 
 /// A verifier whose issuer has one key and is never asked.
-struct Bench {
-    shared: Shared,
+pub(super) struct Bench {
+    pub(super) shared: Shared,
     pair: Ed25519KeyPair,
     header: Value,
     claims: Value,
 }
 
-fn bench() -> Bench {
+pub(super) fn bench() -> Bench {
     let pair = Ed25519KeyPair::generate().unwrap();
     let jwk = json!({
         "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": "k1",
@@ -61,11 +61,15 @@ impl Bench {
         self.shared.hear(&[message], Instant::now()).unwrap();
     }
 
-    fn token(&self) -> String {
+    pub(super) fn sign(&self, header: &Value, claims: &Value) -> String {
         let part = |part: &Value| BASE64URL_NOPAD.encode(part.to_string().as_bytes());
-        let message = format!("{}.{}", part(&self.header), part(&self.claims));
+        let message = format!("{}.{}", part(header), part(claims));
         let signature = self.pair.sign(message.as_bytes());
         format!("{message}.{}", BASE64URL_NOPAD.encode(signature.as_ref()))
+    }
+
+    fn token(&self) -> String {
+        self.sign(&self.header, &self.claims)
     }
 
     fn verify_as(&self, token: &str, on_stale: OnStale) -> Result<Verified, NotVerified> {
@@ -73,11 +77,11 @@ impl Bench {
         runtime.block_on(self.shared.verify(token, on_stale))
     }
 
-    fn verify(&self) -> Result<(), NotVerified> {
+    pub(super) fn verify(&self) -> Result<(), NotVerified> {
         self.verify_as(&self.token(), OnStale::Refuse).map(drop)
     }
 
-    fn with(mut self, claim: &str, value: impl Into<Value>) -> Self {
+    pub(super) fn with(mut self, claim: &str, value: impl Into<Value>) -> Self {
         self.claims[claim] = value.into();
         self
     }

@@ -13,7 +13,6 @@ mod authorize;
 mod binary;
 mod browser;
 mod callback;
-mod conformance;
 mod database_faults;
 mod embedded_crash;
 mod evaluation;
