@@ -4,27 +4,32 @@
 //! says is believed before it has been checked here; what comes out is a [`VerifiedIdentity`].
 
 mod cache;
+mod claim;
 mod discovery;
 mod error;
 mod http;
 mod id_token;
 mod json;
+mod jws;
 mod login;
+mod logout_token;
 mod oauth;
 #[cfg(test)]
 mod tests;
 
 pub use error::{Cause, Misconfiguration, Outage, Refusal, UpstreamError};
 pub use login::{CallbackAnswer, LoginOptions, PendingLogin};
+pub use logout_token::{SignedOut, VerifiedLogout};
 
 use crate::domain::Time;
 use crate::domain::provider::{Provider, ProviderKind};
 use crate::domain::secret::Secret;
 use crate::domain::subject::VerifiedIdentity;
 use chrono::TimeDelta;
-use discovery::{Directory, Known};
+use discovery::{Directory, Keys, Known};
 use http::Http;
 use id_token::{Claims, Expected, Unverified};
+use jws::Jws;
 use login::Login;
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,7 +148,7 @@ impl Upstream {
         if now - claims.issued_at > TimeDelta::seconds(rules.max_age.into()) {
             return Err(Refusal::TooOld.into());
         }
-        let jti = id_token::optional_text(&claims.all, "jti")?.map(str::to_owned);
+        let jti = claim::text(&claims.all, "jti")?.map(str::to_owned);
         if rules.require_jti && jti.as_ref().is_none_or(String::is_empty) {
             return Err(Refusal::MissingTokenId.into());
         }
@@ -161,11 +166,28 @@ impl Upstream {
         })
     }
 
+    /// A provider's word that somebody has signed out there (OpenID Connect Back-Channel Logout 1.0).
+    pub async fn verify_logout_token(
+        &self,
+        provider: &Provider,
+        token: &str,
+        now: Time,
+    ) -> Result<VerifiedLogout, UpstreamError> {
+        let ProviderKind::Oidc { issuer, algorithms, .. } = &provider.kind else {
+            return Err(Refusal::NotAllowed.into());
+        };
+        let known = self.0.directory.of(&provider.id, issuer)?;
+        let client_id = provider.client_id.as_str();
+        let expected = logout_token::Expected { issuer: &known.issuer, algorithms, client_id, now };
+        let unverified = logout_token::Unverified::parse(token, &expected)?;
+        with_keys(&known, unverified.jws(), |keys| unverified.verify(keys)).await
+    }
+
     fn http(&self) -> &Http {
         &self.0.http
     }
 
-    /// The token's claims, with the provider's keys as they are, or as they are by now.
+    /// The claims of an ID token.
     async fn verify(
         &self,
         known: &Known,
@@ -173,15 +195,24 @@ impl Upstream {
         expected: &Expected<'_>,
     ) -> Result<Claims, UpstreamError> {
         let unverified = Unverified::parse(token, expected)?;
-        let keys = known.keys().await?;
-        match unverified.verify(&keys.value, expected) {
-            Err(refusal) if unverified.may_have_newer_key(refusal) => {
-                match known.newer_keys(keys.at).await? {
-                    Some(newer) => Ok(unverified.verify(&newer.value, expected)?),
-                    None => Err(refusal.into()),
-                }
+        with_keys(known, unverified.jws(), |keys| unverified.verify(keys, expected)).await
+    }
+}
+
+/// What `verify` makes of a token with the provider's keys as they are, or as they are by now.
+async fn with_keys<T>(
+    known: &Known,
+    token: &Jws<'_>,
+    verify: impl Fn(&Keys) -> Result<T, Refusal>,
+) -> Result<T, UpstreamError> {
+    let keys = known.keys().await?;
+    match verify(&keys.value) {
+        Err(refusal) if token.may_have_newer_key(refusal) => {
+            match known.newer_keys(keys.at).await? {
+                Some(newer) => Ok(verify(&newer.value)?),
+                None => Err(refusal.into()),
             }
-            outcome => Ok(outcome?),
         }
+        outcome => Ok(outcome?),
     }
 }

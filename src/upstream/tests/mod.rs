@@ -3,6 +3,7 @@
 mod fetching;
 mod id_tokens;
 mod logins;
+mod logout_tokens;
 
 use crate::domain::Time;
 use crate::domain::provider::Provider;
