@@ -11,6 +11,7 @@ pub mod drafts;
 pub mod feed_readers;
 pub mod keys;
 pub mod log;
+pub mod logouts;
 pub mod providers;
 pub mod roles;
 pub mod sessions;

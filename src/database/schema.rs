@@ -89,6 +89,15 @@ diesel::table! {
         detail -> Text,
     }
 }
+diesel::table! { logout_tokens (id) { id -> Text, expires_at -> BigInt, } }
+diesel::table! {
+    upstream_sessions (provider_id, upstream_session) {
+        provider_id -> Text,
+        upstream_session -> Text,
+        ended -> Bool,
+        expires_at -> BigInt,
+    }
+}
 diesel::table! {
     revocations (position) {
         position -> BigInt,
@@ -122,3 +131,4 @@ diesel::table! { derivation_keys (id) { id -> Integer, sealed -> Text, created_a
 
 diesel::joinable!(template_versions -> roles (role));
 diesel::allow_tables_to_appear_in_same_query!(roles, template_versions);
+diesel::allow_tables_to_appear_in_same_query!(sessions, ended_sessions);

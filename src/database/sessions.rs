@@ -7,8 +7,9 @@ use crate::database::{
 };
 use crate::domain::Time;
 use crate::domain::explanation::RecordedEnd;
-use crate::domain::ids::{SessionId, SubjectId, TenantId};
+use crate::domain::ids::{ProviderId, SessionId, SubjectId, TenantId};
 use crate::domain::session::RegisteredSession;
+use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
 pub fn insert(c: &mut DbConnection, session: &RegisteredSession) -> Result<(), DatabaseError> {
@@ -129,6 +130,46 @@ pub fn forget_ended(c: &mut DbConnection, before: Time) -> Result<usize, Databas
         diesel::delete(ended_sessions::table.filter(ended_sessions::session_id.eq_any(ended)))
             .execute(c)?;
     Ok(registered.saturating_add(ended))
+}
+
+/// Those that came from a session at their provider and are not known to be over; of one person, if one is
+/// named. At most `limit`.
+pub fn list_of_upstream(
+    c: &mut DbConnection,
+    (provider, upstream_session): (&ProviderId, &str),
+    subject: Option<&SubjectId>,
+    now: Time,
+    limit: u32,
+) -> Result<Vec<RegisteredSession>, DatabaseError> {
+    let ended = ended_sessions::table.filter(ended_sessions::session_id.eq(sessions::session_id));
+    let mut found = sessions::table
+        .filter(sessions::provider_id.eq(provider.as_str()))
+        .filter(sessions::upstream_session.eq(upstream_session))
+        .filter(sessions::ends_at.gt(to_millis(now)))
+        .filter(not(exists(ended)))
+        .limit(i64::from(limit))
+        .into_boxed();
+    if let Some(subject) = subject {
+        found = found.filter(sessions::subject_id.eq(subject.as_str()));
+    }
+    let rows: Vec<Row> = found.load(c)?;
+    rows.into_iter().map(parse).collect()
+}
+
+/// Whose sessions came from a session at their provider.
+pub fn people_of_upstream(
+    c: &mut DbConnection,
+    (provider, upstream_session): (&ProviderId, &str),
+    now: Time,
+) -> Result<Vec<SubjectId>, DatabaseError> {
+    let people: Vec<String> = sessions::table
+        .filter(sessions::provider_id.eq(provider.as_str()))
+        .filter(sessions::upstream_session.eq(upstream_session))
+        .filter(sessions::ends_at.gt(to_millis(now)))
+        .select(sessions::subject_id)
+        .distinct()
+        .load(c)?;
+    people.iter().map(|id| id.parse().map_err(|_| DatabaseError::Corrupt("subject"))).collect()
 }
 
 type Row = (String, String, String, String, String, Option<String>, i64, i64, i64);

@@ -29,7 +29,7 @@ const AUTHENTICATION: [(&str, UpstreamAuthentication); 2] = [
     ("client_secret_basic", UpstreamAuthentication::ClientSecretBasic),
     ("client_secret_post", UpstreamAuthentication::ClientSecretPost),
 ];
-const OIDC_KEYS: [&str; 4] = ["issuer", "algorithms", "userinfo", "exchange"];
+const OIDC_KEYS: [&str; 5] = ["issuer", "algorithms", "userinfo", "exchange", "backchannel_logout"];
 const OAUTH2_KEYS: [&str; 4] =
     ["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "subject"];
 
@@ -50,17 +50,19 @@ impl<'a> Context<'a> {
         let kind_node = table.required("kind", "kind = \"oidc\" or kind = \"oauth2\"");
         let kind_word = kind_node
             .and_then(|node| node.one_of(&[("oidc", Kind::Oidc), ("oauth2", Kind::OAuth2)]));
-        let (kind, exchange) = match kind_word {
-            Some(Kind::Oidc) => {
-                (oidc(table), or(table.get("exchange"), None, |node| exchange(node).map(Some)))
-            }
-            Some(Kind::OAuth2) => (oauth2(table), Some(None)),
+        let (kind, exchange, backchannel_logout) = match kind_word {
+            Some(Kind::Oidc) => (
+                oidc(table),
+                or(table.get("exchange"), None, |node| exchange(node).map(Some)),
+                or(table.get("backchannel_logout"), false, Node::boolean),
+            ),
+            Some(Kind::OAuth2) => (oauth2(table), Some(None), Some(false)),
             None => {
                 // Whichever it is, its keys are not unknown.
                 for key in OIDC_KEYS.into_iter().chain(OAUTH2_KEYS) {
                     table.get(key);
                 }
-                (None, None)
+                (None, None, None)
             }
         };
         let client_id = text(table, "client_id", "client_id = \"rolemint\", as registered there");
@@ -92,6 +94,7 @@ impl<'a> Context<'a> {
             keep_claims: keep_claims?,
             mappings: mappings?,
             exchange: exchange?,
+            backchannel_logout: backchannel_logout?,
         };
         self.domains_once(table, &provider);
         Some(ProviderDeclaration { provider, client_secret })

@@ -264,6 +264,11 @@ const PROVIDER_ROWS: &[(&str, &str, &str)] = &[
         "7: providers.exchange.audiences: must name the applications whose ID tokens are taken, by their client_id there",
     ),
     (
+        "",
+        "backchannel_logout = \"yes\"",
+        "7: providers.backchannel_logout: expected true or false, found string",
+    ),
+    (
         "\"domain\"",
         "\"wish\"",
         "6: providers.tenants.by: must be one of \"fixed\", \"claim\", \"domain\", not \"wish\"",

@@ -99,6 +99,8 @@ pub enum EndReason {
     LateTooOften,
     /// A template version that it began under was recalled.
     TemplateRecalled,
+    /// The provider told that the session there that it came from is over.
+    SignedOutAtProvider,
 }
 
 impl std::fmt::Display for EndReason {
@@ -106,6 +108,7 @@ impl std::fmt::Display for EndReason {
         match self {
             Self::RevokedByClient => f.write_str("revoked by its client"),
             Self::RevokedByAdministrator { by, why } => write!(f, "revoked by {by}: {why}"),
+            Self::SignedOutAtProvider => f.write_str("signed out at the provider"),
             Self::CodeUsedTwice => f.write_str("its authorization code was used a second time"),
             Self::Replayed { presented, current, current_for } => write!(
                 f,

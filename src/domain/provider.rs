@@ -123,6 +123,9 @@ pub struct Provider {
     pub mappings: Vec<RuleDeclaration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<UpstreamExchange>,
+    /// Whether it may tell us that somebody has signed out there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backchannel_logout: bool,
 }
 
 /// A secret as it is stored: ciphertext in base64url.

@@ -2,6 +2,7 @@
 
 mod address;
 mod api;
+mod backchannel_logout;
 mod bearer;
 mod body;
 mod login;

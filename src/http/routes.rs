@@ -1,6 +1,6 @@
 //! The whole route table, with who may call each.
 
-use crate::http::{api, login, metrics, oauth, operation};
+use crate::http::{api, backchannel_logout, login, metrics, oauth, operation};
 use actix_web::http::header;
 use actix_web::web::PayloadConfig;
 use actix_web::{HttpResponse, Route, guard, web};
@@ -25,6 +25,8 @@ pub enum Guard {
     Metrics,
     /// The cookie of the browser that began a sign-in.
     Browser,
+    /// A logout token that the provider in the path has signed.
+    Provider,
 }
 
 pub struct Endpoint {
@@ -113,6 +115,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("POST", "/api/v1/revocations", Guard::Admin, || web::post().to(api::revocations::revoke)),
     endpoint("GET", "/login/callback", Guard::Browser, || web::get().to(login::finish_login)),
     endpoint("POST", "/login/provider", Guard::Browser, || web::post().to(login::continue_login)),
+    endpoint("POST", "/login/backchannel-logout/{provider}", Guard::Provider, || web::post().to(backchannel_logout::hear_of_logout)),
     endpoint("GET", "/healthz", Guard::Public, || read().to(operation::show_health)),
     endpoint("GET", "/metrics", Guard::Metrics, || read().to(metrics::show_metrics)),
     endpoint("GET", "/readyz", Guard::Public, || read().to(operation::show_readiness)),
@@ -129,6 +132,9 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         let mut resource = web::resource(path);
         if path.starts_with(ADMINISTRATION) {
             resource = resource.app_data(PayloadConfig::new(DOCUMENT_LIMIT));
+        }
+        if endpoints.iter().any(|endpoint| endpoint.guard == Guard::Provider) {
+            resource = resource.app_data(PayloadConfig::new(backchannel_logout::LIMIT));
         }
         for endpoint in endpoints {
             resource = resource.route((endpoint.route)());

@@ -1,7 +1,8 @@
 //! The end of a session: in the log first, then everywhere.
 
-use crate::database::{self, log};
+use crate::database::{self, DatabaseError, DbConnection, log};
 use crate::domain::audit::{AuditEvent, EndedSession};
+use crate::domain::ids::SessionId;
 use crate::domain::revocation::{NewRevocation, RevocationTarget};
 use crate::service::{Inner, Unavailable};
 
@@ -17,27 +18,19 @@ impl Inner {
         event: AuditEvent,
     ) -> Result<(), Unavailable> {
         let session = ended.session;
-        let revocation = NewRevocation {
-            target: RevocationTarget::Session(session),
-            tenant: Some(ended.tenant.clone()),
-            audience,
-            expires_at: ended.would_have_ended_at,
-            by: None,
-            reason: ended.reason.to_string(),
-        };
-        let write = self.database.write(move |c| {
-            let entry = log::append_revocation(c, &revocation, ended.at)?;
-            database::subjects::insert_ended(c, &ended)?;
-            database::audit::insert(c, &event)?;
-            Ok(entry.position)
-        });
+        let write = self.database.write(move |c| write_ending(c, &ended, audience, &event));
         let position = write.await?;
         self.counters.count_revocation();
         self.catalog.catch_up().await?;
-        if let Err(error) = self.tokens.end(&session, position).await {
+        self.delete_ended(&session, position).await;
+        Ok(())
+    }
+
+    /// From the token store, what the log has ended at `position`.
+    pub(super) async fn delete_ended(&self, session: &SessionId, position: u64) {
+        if let Err(error) = self.tokens.end(session, position).await {
             tracing::warn!(%error, %session, "an ended session is still in the token store; the log counts");
         }
-        Ok(())
     }
 
     /// As above, for anything but a session.
@@ -55,4 +48,25 @@ impl Inner {
         self.counters.count_revocation();
         Ok(self.catalog.catch_up().await?)
     }
+}
+
+/// All that is written of a session's end, in the transaction that ends it; the position of its entry.
+pub(super) fn write_ending(
+    c: &mut DbConnection,
+    ended: &EndedSession,
+    audience: Vec<String>,
+    event: &AuditEvent,
+) -> Result<u64, DatabaseError> {
+    let revocation = NewRevocation {
+        target: RevocationTarget::Session(ended.session),
+        tenant: Some(ended.tenant.clone()),
+        audience,
+        expires_at: ended.would_have_ended_at,
+        by: None,
+        reason: ended.reason.to_string(),
+    };
+    let entry = log::append_revocation(c, &revocation, ended.at)?;
+    database::subjects::insert_ended(c, ended)?;
+    database::audit::insert(c, event)?;
+    Ok(entry.position)
 }

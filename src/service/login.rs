@@ -158,6 +158,19 @@ impl Inner {
     }
 }
 
+/// Somebody whom their provider has vouched for.
+struct Arrived {
+    identity: VerifiedIdentity,
+    subject: Subject,
+    tenant: TenantId,
+    /// The position of the log before the provider was asked.
+    begun: u64,
+    now: Time,
+}
+
+/// The session at the provider ended while we were told of it.
+struct SignedOutMeanwhile;
+
 fn denied(what: &'static str) -> ProtocolError {
     ProtocolError::new(ErrorCode::AccessDenied, what)
 }
@@ -187,6 +200,10 @@ impl Service {
             .ok_or_else(|| refused(denied("this identity provider is not in use")))?;
         let now = inner.clock.now();
         let secret = inner.open_client_secret(&known.provider)?;
+        // Before the provider is asked: whatever is revoked from here on ends the session that begins now, and
+        // so does a logout that the provider tells of while its answer to us is under way.
+        inner.catalog.catch_up().await.map_err(Unavailable::from)?;
+        let begun = inner.revision().map_err(Unavailable::from)?;
         let identity = inner
             .upstream
             .finish(&known.provider, secret.as_ref(), &inner.callback, &pending, &answer, now)
@@ -211,7 +228,7 @@ impl Service {
                 "the account's claims are too large",
             ))
         })?;
-        inner.sign_in(login, &identity, subject, tenant, now).await
+        inner.sign_in(login, Arrived { identity, subject, tenant, begun, now }).await
     }
 }
 
@@ -230,18 +247,15 @@ impl Inner {
     async fn sign_in(
         &self,
         login: LoginState,
-        identity: &VerifiedIdentity,
-        subject: Subject,
-        tenant: TenantId,
-        now: Time,
+        arrived: Arrived,
     ) -> Result<SignedIn, NotAuthorized> {
+        let Arrived { identity, subject, tenant, begun, now } = arrived;
         let to = login.reply_to();
         let refused = |error| NotAuthorized::Refused { to: to.clone(), error };
         let known = self.catalog.client(&login.client).await.map_err(Unavailable::from)?;
         let known = known.ok_or(Unanswerable::Client)?;
-        // Whatever was revoked before this moment does not touch the session that begins now.
+        // Rules and templates as they are at this moment.
         self.catalog.catch_up().await.map_err(Unavailable::from)?;
-        let begun = self.revision().map_err(Unavailable::from)?;
         let lifetimes = self.session_lifetimes(&known, &tenant).await?;
         let claimant = Claimant {
             subject: &subject,
@@ -276,7 +290,7 @@ impl Inner {
         let mut event =
             record(EventKind::SignedIn, json!({ "roles": roles, "mapping": decided.trace }));
         event.session = Some(session);
-        let (row, upstream_subject) = (subject.clone(), identity.upstream_subject.clone());
+        let of = subject.clone();
         let seed = SessionSeed {
             id: session,
             subject: subject.id,
@@ -287,14 +301,12 @@ impl Inner {
             authenticated_at: identity.authenticated_at,
             begun,
         };
-        let upstream_session = identity.session.clone();
-        let registered = seed.register(&known.client, upstream_session, &lifetimes, now);
-        let write = self.database.write(move |c| {
-            database::subjects::put(c, &row, &upstream_subject, &registered.tenant, now)?;
-            database::sessions::insert(c, &registered)?;
-            database::audit::insert(c, &event)
-        });
-        write.await.map_err(Unavailable::from)?;
+        let registered = seed.register(&known.client, identity.session, &lifetimes, now);
+        let written = self.write_down(of, identity.upstream_subject, registered, event).await?;
+        written.map_err(|SignedOutMeanwhile| {
+            let what = "you have signed out at the identity provider meanwhile";
+            refused(ProtocolError::new(ErrorCode::LoginRequired, what))
+        })?;
         let code = random_text("rmc_").map_err(Unavailable::from)?;
         let grant = CodeGrant {
             client: login.client,
@@ -310,6 +322,28 @@ impl Inner {
         let put = self.tokens.put(OneTime::Code, &key, &bytes, expires, now);
         put.await.map_err(Unavailable::from)?;
         Ok(SignedIn { to, code })
+    }
+
+    /// All that the database keeps of a sign-in.
+    async fn write_down(
+        &self,
+        subject: Subject,
+        upstream_subject: String,
+        session: RegisteredSession,
+        event: AuditEvent,
+    ) -> Result<Result<(), SignedOutMeanwhile>, Unavailable> {
+        let write = self.database.attempt(move |c| {
+            let now = session.begun_at;
+            if let Some(there) = &session.upstream_session
+                && database::logouts::is_over(c, &session.provider, there, now)?
+            {
+                return Ok(Err(SignedOutMeanwhile));
+            }
+            database::subjects::put(c, &subject, &upstream_subject, &session.tenant, now)?;
+            database::sessions::insert(c, &session)?;
+            database::audit::insert(c, &event).map(Ok)
+        });
+        Ok(write.await?)
     }
 
     pub(super) async fn record(&self, event: AuditEvent) -> Result<(), Unavailable> {

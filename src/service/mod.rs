@@ -6,6 +6,7 @@
 pub mod administration;
 pub mod authenticate;
 pub mod authorize;
+pub mod backchannel_logout;
 pub mod code;
 pub mod cors;
 pub mod deployment;

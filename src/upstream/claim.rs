@@ -22,14 +22,16 @@ pub(super) fn text<'a>(
     }
 }
 
-/// A text that identifies something: 1 to 255 characters (OpenID Connect Core §2, of `sub`).
+/// A text that identifies something: 1 to 255 characters (OpenID Connect Core §2, of `sub`), all of which a
+/// database can hold.
 pub(super) fn identifier<'a>(
     object: &'a Map<String, Value>,
     name: &str,
     otherwise: Refusal,
 ) -> Result<Option<&'a str>, Refusal> {
     let found = text(object, name)?;
-    if found.is_some_and(|text| text.is_empty() || text.len() > 255) {
+    let identifies = |text: &str| !text.is_empty() && text.len() <= 255 && !text.contains('\0');
+    if found.is_some_and(|text| !identifies(text)) {
         return Err(otherwise);
     }
     Ok(found)

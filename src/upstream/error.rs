@@ -78,7 +78,7 @@ pub enum Refusal {
     Code,
     #[error("the token response has no ID token")]
     NoIdToken,
-    #[error("the token is not a well-formed ID token")]
+    #[error("the token is not well-formed")]
     Malformed,
     #[error("the token is longer than allowed")]
     TooLong,

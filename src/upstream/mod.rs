@@ -173,7 +173,9 @@ impl Upstream {
         token: &str,
         now: Time,
     ) -> Result<VerifiedLogout, UpstreamError> {
-        let ProviderKind::Oidc { issuer, algorithms, .. } = &provider.kind else {
+        let (ProviderKind::Oidc { issuer, algorithms, .. }, true) =
+            (&provider.kind, provider.backchannel_logout)
+        else {
             return Err(Refusal::NotAllowed.into());
         };
         let known = self.0.directory.of(&provider.id, issuer)?;

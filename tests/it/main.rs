@@ -10,6 +10,7 @@
 mod administration;
 mod architecture;
 mod authorize;
+mod backchannel_logout;
 mod binary;
 mod browser;
 mod callback;

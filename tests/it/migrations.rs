@@ -138,6 +138,12 @@ async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
             detail: json!({}),
         };
         database::audit::insert(c, &event)?;
+        let provider = &person.provider;
+        assert!(!database::logouts::is_over(c, provider, "there", now)?);
+        database::logouts::note_end(c, provider, "there", now)?;
+        assert!(database::logouts::is_over(c, provider, "there", now)?);
+        assert!(database::logouts::heed(c, provider, "jti", now)?);
+        assert!(!database::logouts::heed(c, provider, "jti", now)?);
         database::keys::lock(c)?;
         database::keys::insert_signing(c, "kid", SigningAlgorithm::EdDSA, "sealed", now)?;
         database::keys::insert_derivation(c, 1, "sealed", now)?;

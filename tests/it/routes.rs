@@ -71,6 +71,10 @@ async fn every_route_keeps_its_guard(world: World) {
                 assert!(page.body.contains("This sign-in cannot go on"), "{method} {path}");
                 "browser"
             }
+            Guard::Provider => {
+                answer.expect_error(400, "invalid_request");
+                "provider"
+            }
             Guard::Public => {
                 let expected = [200, 204, 400].contains(&answer.status);
                 assert!(expected, "{method} {path}: {}", answer.status);
@@ -87,6 +91,7 @@ async fn every_route_keeps_its_guard(world: World) {
         ("client", 3),
         ("client or bearer", 2),
         ("metrics", 1),
+        ("provider", 1),
         ("public", 10),
         ("resource server", 4),
     ];

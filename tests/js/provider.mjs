@@ -16,6 +16,11 @@
 //   tamper       {"claims": {…}, "header": {…}, "alg": …, "key": …, "replace": "…"}   changes every later
 //                ID token on its way out (null removes a claim or header field); {} ends it
 //   requests     → how often each endpoint was asked since the start
+//   person       {"sub": …, "claims": {…}}   changes what is known of somebody (null removes a claim)
+//   revoke       {"sub": …}   takes back all that somebody has granted, with its refresh tokens
+//   hold         {"paths": ["/token"]}   requests there wait until it is called again
+//   away         {"paths": ["/token"], "status": 503}   requests there get this status until it is called again
+//   refresh-tokens  {"give": false}   whether later sign-ins get one
 import * as http from 'node:http';
 import { Buffer } from 'node:buffer';
 import * as crypto from 'node:crypto';
@@ -48,6 +53,10 @@ let keys = options.jwks?.keys ?? [await newKey()];
 const strangerKey = await newKey();
 let tamper = {};
 const requests = {};
+const grants = new Map();
+let held = { paths: [] };
+let away = { paths: [] };
+let giveRefreshTokens = true;
 
 const claimNames = new Set(['name', 'email', 'email_verified', 'roles', 'groups', ...(options.claims ?? [])]);
 for (const claims of Object.values(accounts)) {
@@ -109,7 +118,15 @@ function build() {
       revocation: { enabled: true, allowedPolicy: () => true },
       userinfo: { enabled: true },
       rpInitiatedLogout: { enabled: true },
+      backchannelLogout: { enabled: true },
     },
+    // As many providers do it: whoever may have refresh tokens has one, and a new one each time.
+    issueRefreshToken: (_ctx, client) => giveRefreshTokens && client.grantTypeAllowed('refresh_token'),
+    rotateRefreshToken: true,
+    // Rolemint is on this machine, where the library would call nobody.
+    fetch: (url, { dispatcher: _dispatcher, signal: _signal, ...request }) => (
+      fetch(url, { ...request, signal: AbortSignal.timeout(30_000) })
+    ),
     ttl: {
       AccessToken: 600,
       AuthorizationCode: options.code_ttl ?? 60,
@@ -136,6 +153,7 @@ function build() {
       ctx.body = { ...ctx.body, id_token: await tampered(ctx.body.id_token) };
     }
   });
+  provider.on('backchannel.error', (_ctx, error) => log('provider: nobody hears of a logout:', error.message));
   provider.on('server_error', (_ctx, error) => log('provider:', error.stack));
   provider.on('grant.error', (_ctx, error) => log('provider: token refused:', error.message, error.error_detail ?? ''));
   provider.on('authorization.error', (_ctx, error) => log('provider: sign-in refused:', error.message));
@@ -176,6 +194,8 @@ async function interaction(request, response) {
   grant.addOIDCScope(params.scope);
   grant.addOIDCClaims([...claimNames]);
   const grantId = await grant.save();
+  const { accountId } = details.session;
+  grants.set(accountId, (grants.get(accountId) ?? new Set()).add(grantId));
   await provider.interactionFinished(request, response, { consent: { grantId } }, { mergeWithLastSubmission: true });
 }
 
@@ -211,6 +231,28 @@ async function control(name, request) {
       return {};
     case 'requests':
       return requests;
+    case 'person':
+      accounts[body.sub] = without({ ...accounts[body.sub], ...body.claims });
+      return {};
+    case 'revoke':
+      for (const grantId of grants.get(body.sub) ?? []) {
+        await provider.RefreshToken.revokeByGrantId(grantId);
+        await provider.AccessToken.revokeByGrantId(grantId);
+        await (await provider.Grant.find(grantId))?.destroy();
+      }
+      return {};
+    case 'hold': {
+      held.release?.();
+      held = { paths: body.paths ?? [] };
+      held.released = new Promise((resolve) => { held.release = resolve; });
+      return {};
+    }
+    case 'away':
+      away = { paths: body.paths ?? [], status: body.status ?? 503 };
+      return {};
+    case 'refresh-tokens':
+      giveRefreshTokens = body.give;
+      return {};
     default:
       return undefined;
   }
@@ -228,7 +270,11 @@ server.on('request', async (request, response) => {
       response.end(JSON.stringify(result ?? {}));
     } else if (pathname.startsWith('/interaction/')) {
       await interaction(request, response);
+    } else if (away.paths.includes(pathname)) {
+      response.statusCode = away.status;
+      response.end();
     } else {
+      if (held.paths.includes(pathname)) await held.released;
       answer(request, response);
     }
   } catch (error) {

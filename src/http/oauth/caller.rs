@@ -12,7 +12,10 @@ use actix_web::http::{StatusCode, header};
 use data_encoding::BASE64;
 
 /// A form from a client, before either is known to be good.
-pub(super) fn read_form(request: &HttpRequest, body: Body) -> Result<Parameters, OAuthError> {
+pub(in crate::http) fn read_form(
+    request: &HttpRequest,
+    body: Body,
+) -> Result<Parameters, OAuthError> {
     let body = body.0.map_err(|unread| match unread {
         Unread::TooLarge => OAuthError::bad_request("the request body is too large")
             .with_status(StatusCode::PAYLOAD_TOO_LARGE),

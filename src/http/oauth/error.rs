@@ -3,6 +3,7 @@
 use crate::domain::authorization::{ErrorCode, ProtocolError};
 use crate::domain::grant::Denied;
 use crate::service::authenticate::NotAuthenticated;
+use crate::service::backchannel_logout::NotLoggedOut;
 use crate::service::code::NotRedeemed;
 use crate::service::exchange::NotExchanged;
 use crate::service::introspection::NotIntrospected;
@@ -27,7 +28,7 @@ impl OAuthError {
     pub(super) const fn new(code: ErrorCode, description: &'static str) -> Self {
         Self { error: ProtocolError::new(code, description), status: None, cause: None }
     }
-    pub(super) const fn bad_request(description: &'static str) -> Self {
+    pub(in crate::http) const fn bad_request(description: &'static str) -> Self {
         Self::new(ErrorCode::InvalidRequest, description)
     }
     pub(super) const fn with_status(mut self, status: StatusCode) -> Self {
@@ -213,6 +214,21 @@ impl From<NotRevoked> for OAuthError {
                 Self::new(ErrorCode::UnauthorizedClient, "the token was issued to another client")
             }
             NotRevoked::Unavailable(cause) => cause.into(),
+        }
+    }
+}
+
+impl From<NotLoggedOut> for OAuthError {
+    fn from(error: NotLoggedOut) -> Self {
+        match error {
+            NotLoggedOut::NoSuchProvider => {
+                Self::bad_request("no provider of this name tells of logouts here")
+                    .with_status(StatusCode::NOT_FOUND)
+            }
+            NotLoggedOut::Refused(_) | NotLoggedOut::Replayed => {
+                Self::bad_request("the logout_token is not good").because(&error)
+            }
+            NotLoggedOut::Unavailable(cause) => cause.into(),
         }
     }
 }

@@ -3,7 +3,7 @@
 pub(super) mod authorize;
 pub(super) mod caller;
 pub(super) mod cors;
-mod error;
+pub(super) mod error;
 pub(super) mod introspect;
 pub(super) mod metadata;
 pub(super) mod revoke;

@@ -32,7 +32,8 @@ async fn verify_at(
     world: &World,
     token: &str,
 ) -> Result<VerifiedLogout, UpstreamError> {
-    upstream.verify_logout_token(&world.provider(), token, now()).await
+    let provider = world.provider_with(|entry| entry["backchannel_logout"] = json!(true));
+    upstream.verify_logout_token(&provider, token, now()).await
 }
 
 async fn verify(world: &World, token: &str) -> Result<VerifiedLogout, UpstreamError> {
@@ -120,8 +121,10 @@ async fn claims_that_are_wrong_are_refused_before_a_key_is_looked_for() {
         ("typ", json!("Bearer"), Refusal::TokenType),
         ("sub", json!(""), Refusal::Subject),
         ("sub", long.clone(), Refusal::Subject),
+        ("sub", json!("da\u{0}na"), Refusal::Subject),
         ("sub", json!(["dana"]), Refusal::Malformed),
         ("sid", json!(""), Refusal::Subject),
+        ("sid", json!("\u{0}"), Refusal::Subject),
         ("sid", long, Refusal::Subject),
         ("sid", json!(null), Refusal::Malformed),
     ];
@@ -234,4 +237,13 @@ async fn an_id_token_is_no_logout_token_and_no_logout_token_an_id_token() {
     let logout_token = key.token(&claims(&world));
     let outcome = upstream().verify_id_token(&provider, &logout_token, now()).await;
     assert_eq!(refusal(outcome), Refusal::TokenType);
+}
+
+#[tokio::test]
+async fn a_provider_that_may_not_tell_is_not_listened_to() {
+    let key = Key::ed("k");
+    let world = World::new(&[&key]);
+    let token = key.token(&claims(&world));
+    let outcome = upstream().verify_logout_token(&world.provider(), &token, now()).await;
+    assert_eq!(refusal(outcome), Refusal::NotAllowed);
 }

@@ -67,6 +67,7 @@ impl Deployment {
                 { claim = "/roles", contains = "admin", role = "admin" },
             ]
             exchange = { audiences = ["web-app"], max_age = 300 }
+            backchannel_logout = true
 
             [[clients]]
             id = "web"

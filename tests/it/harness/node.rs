@@ -89,6 +89,9 @@ impl Provider {
                     "client_id": "rolemint",
                     "client_secret": client_secret,
                     "redirect_uris": [format!("{rolemint}/login/callback")],
+                    "grant_types": ["authorization_code", "refresh_token"],
+                    "backchannel_logout_uri": format!("{rolemint}/login/backchannel-logout/corp"),
+                    "backchannel_logout_session_required": true,
                 },
                 {
                     "client_id": "web-app",
@@ -146,7 +149,8 @@ impl Provider {
         self.control("requests", &json!({})).await[endpoint].as_u64().unwrap_or(0)
     }
 
-    async fn control(&self, what: &str, body: &Value) -> Value {
+    /// Whatever else it can be told; see `provider.mjs`.
+    pub(crate) async fn control(&self, what: &str, body: &Value) -> Value {
         let url: Url = format!("{}/_control/{what}", self.issuer).parse().unwrap();
         let response = self.http.post(url).body(body.to_string()).send().await.unwrap();
         assert_eq!(response.status(), 200, "provider: {what}");
