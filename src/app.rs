@@ -243,7 +243,7 @@ async fn announce(mut applied: watch::Receiver<u64>, tokens: TokenStore) {
 }
 
 /// What nobody needs any more is dropped: entries of the log that can hit nothing, sessions that have been over for
-/// long, readers of the feed that are gone, and what was heard of logouts.
+/// long, readers of the feed that are gone, what came from providers and no longer matters.
 async fn forget_expired(database: Database, keep_ended: TimeDelta, clock: Clock) {
     let mut ticks = tokio::time::interval(Duration::from_secs(60));
     loop {
@@ -266,7 +266,11 @@ async fn forget_what_expired(
     let some = || database.write(move |c| database::sessions::forget_ended(c, before));
     while some().await? >= log::FORGOTTEN_AT_ONCE {}
     database.write(move |c| database::feed_readers::forget(c, now - ReaderReport::KEPT)).await?;
-    database.write(move |c| database::logouts::forget_expired(c, now)).await?;
+    let heard = move |c: &mut _| {
+        database::logouts::forget_expired(c, now)?;
+        database::upstream_tokens::forget_expired(c, now)
+    };
+    database.write(heard).await?;
     Ok(())
 }
 

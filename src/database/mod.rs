@@ -19,6 +19,7 @@ pub mod subjects;
 pub mod templates;
 pub mod tenants;
 pub mod tokens;
+pub mod upstream_tokens;
 
 pub use self::connection::{DbConnection, Location};
 

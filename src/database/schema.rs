@@ -89,6 +89,16 @@ diesel::table! {
         detail -> Text,
     }
 }
+diesel::table! {
+    upstream_tokens (session_id) {
+        session_id -> Text,
+        sealed -> Nullable<Text>,
+        claims -> Nullable<Text>,
+        vouched_at -> BigInt,
+        asking_until -> BigInt,
+        ends_at -> BigInt,
+    }
+}
 diesel::table! { logout_tokens (id) { id -> Text, expires_at -> BigInt, } }
 diesel::table! {
     upstream_sessions (provider_id, upstream_session) {

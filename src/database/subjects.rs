@@ -2,12 +2,13 @@
 
 use crate::database::connection::{DbConnection, on_each};
 use crate::database::schema::{ended_sessions, subjects};
-use crate::database::{DatabaseError, from_json, to_json, to_millis};
+use crate::database::{DatabaseError, from_json, to_json, to_millis, upstream_tokens};
 use crate::domain::Time;
 use crate::domain::audit::EndedSession;
 use crate::domain::ids::{SessionId, SubjectId, TenantId};
 use crate::domain::subject::Subject;
 use diesel::prelude::*;
+use serde_json::{Map, Value};
 
 /// Inserts or replaces: what counts is the last sign-in.
 pub fn put(
@@ -33,6 +34,18 @@ pub fn put(
     Ok(())
 }
 
+/// What is known of somebody since their last sign-in.
+pub fn put_claims(
+    c: &mut DbConnection,
+    id: &SubjectId,
+    claims: &Map<String, Value>,
+) -> Result<(), DatabaseError> {
+    diesel::update(subjects::table.find(id.as_str()))
+        .set(subjects::claims.eq(to_json(claims)?))
+        .execute(c)?;
+    Ok(())
+}
+
 /// Somebody as of their last sign-in, and the tenant that they signed in to.
 pub fn find(
     c: &mut DbConnection,
@@ -50,8 +63,9 @@ pub fn find(
     Ok(Some((Subject { id: id.clone(), provider, claims }, tenant)))
 }
 
-/// Why a session ended; a second reason does not replace the first.
+/// Why a session ended; a second reason does not replace the first. Its provider is not asked again.
 pub fn insert_ended(c: &mut DbConnection, ended: &EndedSession) -> Result<(), DatabaseError> {
+    upstream_tokens::delete(c, &ended.session)?;
     on_each!(c, c => diesel::insert_into(ended_sessions::table)
         .values((
             ended_sessions::session_id.eq(ended.session.to_string()),

@@ -7,6 +7,7 @@ use crate::domain::provider::{
     Provider, ProviderKind, TenantBinding, UpstreamAlgorithm, UpstreamAuthentication,
     UpstreamExchange, email_domain,
 };
+use crate::domain::recheck::Recheck;
 use crate::domain::role_mapping::{RoleMapping, RuleDeclaration};
 use crate::domain::scope::is_scope_token;
 use crate::domain::secret::Secret;
@@ -72,6 +73,7 @@ impl<'a> Context<'a> {
             .required("tenants", "tenants = { by = \"fixed\", tenant = \"acme\" }")
             .and_then(|node| binding(&node));
         let keep_claims = or(table.get("keep_claims"), default_claims(), keep_claims);
+        let recheck = or(table.get("recheck"), None, |node| recheck(node).map(Some));
         let mappings = or(table.get("mappings"), Vec::new(), |node| {
             let rules = node.tables();
             let rules: Vec<_> = rules
@@ -95,6 +97,7 @@ impl<'a> Context<'a> {
             mappings: mappings?,
             exchange: exchange?,
             backchannel_logout: backchannel_logout?,
+            recheck: recheck?,
         };
         self.domains_once(table, &provider);
         Some(ProviderDeclaration { provider, client_secret })
@@ -320,4 +323,17 @@ fn exchange(node: &Node<'_>) -> Option<UpstreamExchange> {
     let require_jti = or(table.get("require_jti"), false, Node::boolean);
     table.finish();
     Some(UpstreamExchange { audiences: audiences?, max_age: max_age?, require_jti: require_jti? })
+}
+
+fn recheck(node: &Node<'_>) -> Option<Recheck> {
+    let table = node.table()?;
+    let every = table.required("every", "every = 300").and_then(|node| node.number(1, 86_400));
+    let at_most = or(table.get("at_most"), None, |node| node.number(1, 604_800).map(Some));
+    table.finish();
+    let every = every?;
+    let at_most = at_most?.unwrap_or_else(|| Recheck::default_at_most(every));
+    if at_most < every {
+        node.note("`at_most` is shorter than `every`: sessions would end before anybody is asked");
+    }
+    Some(Recheck { every, at_most })
 }

@@ -206,7 +206,7 @@ const PROVIDER_ROWS: &[(&str, &str, &str)] = &[
     (
         "",
         "subject = \"/id\"",
-        "7: providers.subject: unknown key; known here: algorithms, authentication, client_id, client_secret, client_secret_env, client_secret_file, exchange, id, issuer, keep_claims, kind, mappings, scopes, status, tenants, userinfo",
+        "7: providers.subject: unknown key; known here: algorithms, authentication, client_id, client_secret, client_secret_env, client_secret_file, exchange, id, issuer, keep_claims, kind, mappings, recheck, scopes, status, tenants, userinfo",
     ),
     (
         "",
@@ -262,6 +262,12 @@ const PROVIDER_ROWS: &[(&str, &str, &str)] = &[
         "",
         "exchange = { audiences = [] }",
         "7: providers.exchange.audiences: must name the applications whose ID tokens are taken, by their client_id there",
+    ),
+    ("", "recheck = {}", "7: providers.recheck.every: missing: write every = 300"),
+    (
+        "",
+        "recheck = { every = 600, at_most = 599 }",
+        "7: providers.recheck: `at_most` is shorter than `every`: sessions would end before anybody is asked",
     ),
     (
         "",

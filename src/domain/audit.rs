@@ -101,6 +101,14 @@ pub enum EndReason {
     TemplateRecalled,
     /// The provider told that the session there that it came from is over.
     SignedOutAtProvider,
+    /// Asked again, the provider said that what the person had granted is over, or spoke of somebody else.
+    NoLongerVouchedFor,
+    /// Asked again, the provider said what leads to another tenant, or to none.
+    LeftTenant,
+    /// Asked again, the provider said more than is kept of a person.
+    ClaimsTooLarge,
+    /// The provider was to be asked again, and had given nothing to ask with.
+    NotRechecked,
 }
 
 impl std::fmt::Display for EndReason {
@@ -108,6 +116,18 @@ impl std::fmt::Display for EndReason {
         match self {
             Self::RevokedByClient => f.write_str("revoked by its client"),
             Self::RevokedByAdministrator { by, why } => write!(f, "revoked by {by}: {why}"),
+            Self::NoLongerVouchedFor => {
+                f.write_str("the provider no longer vouches for this person")
+            }
+            Self::LeftTenant => {
+                f.write_str("at the provider, this person no longer belongs to the tenant")
+            }
+            Self::ClaimsTooLarge => {
+                f.write_str("the provider's claims about this person are too large to keep")
+            }
+            Self::NotRechecked => {
+                f.write_str("the provider gave nothing to ask again with about this person")
+            }
             Self::SignedOutAtProvider => f.write_str("signed out at the provider"),
             Self::CodeUsedTwice => f.write_str("its authorization code was used a second time"),
             Self::Replayed { presented, current, current_for } => write!(

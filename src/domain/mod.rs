@@ -19,6 +19,7 @@ pub mod permission;
 pub mod preview;
 pub mod provenance;
 pub mod provider;
+pub mod recheck;
 pub mod revocation;
 pub mod role_mapping;
 pub mod scope;

@@ -2,6 +2,7 @@
 //! and how its claims become roles.
 
 use crate::domain::ids::{ProviderId, TenantId};
+use crate::domain::recheck::Recheck;
 use crate::domain::role_mapping::RuleDeclaration;
 use crate::domain::subject::VerifiedIdentity;
 use crate::domain::tenant::Status;
@@ -126,6 +127,9 @@ pub struct Provider {
     /// Whether it may tell us that somebody has signed out there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub backchannel_logout: bool,
+    /// Whether it is asked again while sessions go on. None: what it said at the sign-in counts to their end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recheck: Option<Recheck>,
 }
 
 /// A secret as it is stored: ciphertext in base64url.

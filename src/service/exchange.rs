@@ -246,6 +246,7 @@ impl Inner {
         let found = self.tokens.find(&parent.sid, at, now).await.map_err(Unavailable::from)?;
         let (mut session, _) =
             found.ok_or(NotExchanged::SubjectToken("of a session that is over"))?;
+        self.use_current_claims(&mut session).await?;
         let unreadable = NotExchanged::SubjectToken("unreadable");
         let details = serde_json::from_str(parent.authorization_details.get());
         let vocabulary = self.catalog.vocabulary();

@@ -119,8 +119,10 @@ impl Inner {
         let Some(known) = self.catalog.provider(&session.provider).await? else {
             return Ok(true);
         };
+        let mut session = session.clone();
+        self.use_current_claims(&mut session).await?;
         let mapped = role_mapping::map(&known.rules, &session.claims, &session.tenant);
-        Ok(self.catalog.revocations().recalls_session(session, &mapped.roles))
+        Ok(self.catalog.revocations().recalls_session(&session, &mapped.roles))
     }
 
     /// The live session of this client's refresh token, with the state and the presented generation.

@@ -17,10 +17,10 @@ use crate::service::authorize::{
     LoginState, NotAuthorized, ReplyTo, Step, Unanswerable, log_upstream, upstream_problem,
 };
 use crate::service::issue::{Claimant, NotIssued};
-use crate::service::{Inner, Service, Unavailable};
+use crate::service::{Inner, Service, Shared, Unavailable, recheck};
 use crate::signing::{self, random_text};
 use crate::token_store::OneTime;
-use crate::upstream::CallbackAnswer;
+use crate::upstream::{CallbackAnswer, Vouched};
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -161,11 +161,25 @@ impl Inner {
 /// Somebody whom their provider has vouched for.
 struct Arrived {
     identity: VerifiedIdentity,
+    /// What the provider gave to ask with again, if it gave that.
+    refresh_token: Option<Secret<String>>,
+    /// Whether it will be asked again.
+    rechecked: bool,
     subject: Subject,
     tenant: TenantId,
     /// The position of the log before the provider was asked.
     begun: u64,
     now: Time,
+}
+
+/// What the database keeps of a sign-in.
+struct Written {
+    subject: Subject,
+    upstream_subject: String,
+    session: RegisteredSession,
+    rechecked: bool,
+    refresh_token: Option<Secret<String>>,
+    event: AuditEvent,
 }
 
 /// The session at the provider ended while we were told of it.
@@ -204,11 +218,11 @@ impl Service {
         // so does a logout that the provider tells of while its answer to us is under way.
         inner.catalog.catch_up().await.map_err(Unavailable::from)?;
         let begun = inner.revision().map_err(Unavailable::from)?;
-        let identity = inner
+        let vouched = inner
             .upstream
             .finish(&known.provider, secret.as_ref(), &inner.callback, &pending, &answer, now)
             .await;
-        let identity = identity.map_err(|error| {
+        let Vouched { identity, refresh_token } = vouched.map_err(|error| {
             log_upstream(&provider, &error);
             refused(upstream_problem(&error))
         })?;
@@ -228,13 +242,15 @@ impl Service {
                 "the account's claims are too large",
             ))
         })?;
-        inner.sign_in(login, Arrived { identity, subject, tenant, begun, now }).await
+        let rechecked = known.provider.recheck.is_some();
+        let arrived = Arrived { identity, refresh_token, rechecked, subject, tenant, begun, now };
+        inner.sign_in(login, arrived).await
     }
 }
 
-impl Inner {
+impl Shared {
     /// A provider's secret in the clear, for as long as one call takes.
-    fn open_client_secret(
+    pub(super) fn open_client_secret(
         &self,
         provider: &crate::domain::provider::Provider,
     ) -> Result<Option<Secret<String>>, Unavailable> {
@@ -243,13 +259,15 @@ impl Inner {
         let text = String::from_utf8(bytes.reveal().clone());
         Ok(Some(Secret::new(text.map_err(|_| signing::KeyError::Malformed)?)))
     }
+}
 
+impl Inner {
     async fn sign_in(
         &self,
         login: LoginState,
         arrived: Arrived,
     ) -> Result<SignedIn, NotAuthorized> {
-        let Arrived { identity, subject, tenant, begun, now } = arrived;
+        let Arrived { identity, refresh_token, rechecked, subject, tenant, begun, now } = arrived;
         let to = login.reply_to();
         let refused = |error| NotAuthorized::Refused { to: to.clone(), error };
         let known = self.catalog.client(&login.client).await.map_err(Unavailable::from)?;
@@ -302,12 +320,18 @@ impl Inner {
             begun,
         };
         let registered = seed.register(&known.client, identity.session, &lifetimes, now);
-        let written = self.write_down(of, identity.upstream_subject, registered, event).await?;
-        written.map_err(|SignedOutMeanwhile| {
+        let written = self.write_down(Written {
+            subject: of,
+            upstream_subject: identity.upstream_subject,
+            session: registered,
+            rechecked,
+            refresh_token,
+            event,
+        });
+        written.await?.map_err(|SignedOutMeanwhile| {
             let what = "you have signed out at the identity provider meanwhile";
             refused(ProtocolError::new(ErrorCode::LoginRequired, what))
         })?;
-        let code = random_text("rmc_").map_err(Unavailable::from)?;
         let grant = CodeGrant {
             client: login.client,
             redirect_uri: to.redirect_uri.clone(),
@@ -315,23 +339,40 @@ impl Inner {
             nonce: login.request.nonce,
             session: seed,
         };
-        let bytes = serde_json::to_vec(&grant).map_err(|_| signing::KeyError::Library);
-        let bytes = bytes.map_err(Unavailable::from)?;
         let expires = now + TimeDelta::seconds(i64::from(known.client.lifetimes.code));
+        Ok(SignedIn { to, code: self.hand_out(&grant, expires, now).await? })
+    }
+
+    /// A code that stands for `grant`.
+    async fn hand_out(
+        &self,
+        grant: &CodeGrant,
+        expires: Time,
+        now: Time,
+    ) -> Result<Secret<String>, Unavailable> {
+        let code = random_text("rmc_")?;
+        let bytes = serde_json::to_vec(grant).map_err(|_| signing::KeyError::Library)?;
         let key = Digest::of(code.reveal());
-        let put = self.tokens.put(OneTime::Code, &key, &bytes, expires, now);
-        put.await.map_err(Unavailable::from)?;
-        Ok(SignedIn { to, code })
+        self.tokens.put(OneTime::Code, &key, &bytes, expires, now).await?;
+        Ok(code)
     }
 
     /// All that the database keeps of a sign-in.
     async fn write_down(
         &self,
-        subject: Subject,
-        upstream_subject: String,
-        session: RegisteredSession,
-        event: AuditEvent,
+        written: Written,
     ) -> Result<Result<(), SignedOutMeanwhile>, Unavailable> {
+        let Written { subject, upstream_subject, session, rechecked, refresh_token, event } =
+            written;
+        let token = refresh_token.filter(|_| rechecked);
+        if rechecked && token.is_none() {
+            tracing::warn!(
+                provider = %session.provider, session = %session.id,
+                "the provider gave nothing to ask again with: the session will not last"
+            );
+        }
+        let seal = |token: &Secret<String>| recheck::seal(&self.sealing, &session.id, token);
+        let sealed = token.as_ref().map(seal).transpose()?;
         let write = self.database.attempt(move |c| {
             let now = session.begun_at;
             if let Some(there) = &session.upstream_session
@@ -341,6 +382,10 @@ impl Inner {
             }
             database::subjects::put(c, &subject, &upstream_subject, &session.tenant, now)?;
             database::sessions::insert(c, &session)?;
+            if rechecked {
+                let (id, ends_at) = (&session.id, session.ends_at);
+                database::upstream_tokens::insert(c, id, sealed.as_deref(), now, ends_at)?;
+            }
             database::audit::insert(c, &event).map(Ok)
         });
         Ok(write.await?)

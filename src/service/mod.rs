@@ -23,6 +23,7 @@ pub mod metadata;
 pub mod metrics;
 pub mod preview;
 pub mod readiness;
+mod recheck;
 pub mod refresh;
 pub mod resource_server;
 pub mod revocation;

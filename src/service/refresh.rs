@@ -65,11 +65,13 @@ impl Service {
             // A request that asks for too much must not cost the client a generation.
             let at = inner.log_position(&claims.session);
             let found = inner.tokens.find(&claims.session, at, now).await;
-            let (session, _) =
+            let (mut session, _) =
                 found.map_err(Unavailable::from)?.ok_or(NotRefreshed::Invalid("unknown"))?;
+            inner.use_current_claims(&mut session).await?;
             inner.decide_refresh(client, &session, wanted, now).await?;
         }
         let (mut session, generation) = inner.step(client, &claims, request.address, now).await?;
+        inner.recheck(&mut session, now).await?;
         let (decided, audience) = inner.decide_refresh(client, &session, wanted, now).await?;
         if wanted.scope.is_some() {
             // Whoever names scopes gets those and no others; for this token only.

@@ -39,7 +39,8 @@ impl Service {
         }
         let at = inner.log_position(&claims.sid);
         let found = inner.tokens.find(&claims.sid, at, now).await.map_err(Unavailable::from)?;
-        let (session, _) = found.ok_or(NotInformed::InvalidToken)?;
+        let (mut session, _) = found.ok_or(NotInformed::InvalidToken)?;
+        inner.use_current_claims(&mut session).await?;
         Ok(UserInfo {
             sub: session.subject,
             tenant: session.tenant,

@@ -76,6 +76,10 @@ pub enum Refusal {
     MissingIssuer,
     #[error("the authorization code was not accepted")]
     Code,
+    #[error("what was granted is no longer honoured")]
+    Grant,
+    #[error("the refresh token was not accepted")]
+    RefreshToken,
     #[error("the token response has no ID token")]
     NoIdToken,
     #[error("the token is not well-formed")]

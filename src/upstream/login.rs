@@ -6,7 +6,6 @@ use crate::domain::ids::ProviderId;
 use crate::domain::provider::{Provider, ProviderKind};
 use crate::domain::secret::Secret;
 use crate::domain::subject::VerifiedIdentity;
-use crate::upstream::Upstream;
 use crate::upstream::claim::LEEWAY;
 use crate::upstream::discovery::{Known, Metadata};
 use crate::upstream::error::Misconfiguration;
@@ -15,11 +14,12 @@ use crate::upstream::error::UpstreamError;
 use crate::upstream::http::Reach;
 use crate::upstream::id_token::{Claims, Expected};
 use crate::upstream::oauth::{self, Exchange, Tokens};
+use crate::upstream::{Upstream, Vouched};
 use chrono::TimeDelta;
 use openidconnect::core::{CoreAuthenticationFlow, CoreClient, CoreJsonWebKeySet};
 use openidconnect::{
-    AuthUrl, ClientId, CsrfToken, LoginHint, Nonce, PkceCodeChallenge, PkceCodeVerifier,
-    RedirectUrl, Scope, TokenUrl,
+    AccessToken, AuthUrl, ClientId, CsrfToken, LoginHint, Nonce, PkceCodeChallenge,
+    PkceCodeVerifier, RedirectUrl, Scope, TokenUrl,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -139,7 +139,7 @@ impl Upstream {
         &self,
         known: &Known,
         login: &Login<'_>,
-    ) -> Result<VerifiedIdentity, UpstreamError> {
+    ) -> Result<Vouched, UpstreamError> {
         let Login { provider, pending, answer, .. } = login;
         let ProviderKind::Oidc { algorithms, userinfo, .. } = &provider.kind else {
             return Err(Refusal::NotAllowed.into());
@@ -170,16 +170,11 @@ impl Upstream {
         if *userinfo {
             self.add_user_info(known, &metadata, &tokens, &mut claims).await?;
         }
-        Ok(VerifiedIdentity {
-            provider: provider.id.clone(),
-            upstream_subject: claims.subject,
-            claims: claims.all,
-            authenticated_at: claims.authenticated_at,
-            session: claims.session,
-        })
+        let refresh_token = tokens.refresh_token;
+        Ok(Vouched { identity: identity(provider, claims), refresh_token })
     }
 
-    async fn add_user_info(
+    pub(super) async fn add_user_info(
         &self,
         known: &Known,
         metadata: &Metadata,
@@ -232,18 +227,10 @@ impl Upstream {
         Ok((url, pending))
     }
 
-    pub(super) async fn finish_oauth2(
-        &self,
-        login: &Login<'_>,
-    ) -> Result<VerifiedIdentity, UpstreamError> {
+    pub(super) async fn finish_oauth2(&self, login: &Login<'_>) -> Result<Vouched, UpstreamError> {
         let Login { provider, pending, answer, .. } = login;
-        let ProviderKind::OAuth2 {
-            authorization_endpoint,
-            token_endpoint,
-            userinfo_endpoint,
-            issuer,
-            subject,
-        } = &provider.kind
+        let ProviderKind::OAuth2 { authorization_endpoint, token_endpoint, issuer, .. } =
+            &provider.kind
         else {
             return Err(Refusal::NotAllowed.into());
         };
@@ -257,8 +244,22 @@ impl Upstream {
         let reach = Reach::of(authorization_endpoint);
         let endpoint = TokenUrl::from_url(token_endpoint.clone());
         let tokens = self.redeem(login, reach, endpoint).await?;
+        let identity = self.who_has(provider, reach, &tokens.access_token).await?;
+        Ok(Vouched { identity, refresh_token: tokens.refresh_token })
+    }
+
+    /// The person behind an access token of a provider that knows plain OAuth 2.0 only.
+    pub(super) async fn who_has(
+        &self,
+        provider: &Provider,
+        reach: Reach,
+        access_token: &AccessToken,
+    ) -> Result<VerifiedIdentity, UpstreamError> {
+        let ProviderKind::OAuth2 { userinfo_endpoint, subject, .. } = &provider.kind else {
+            return Err(Refusal::NotAllowed.into());
+        };
         let mut claims =
-            oauth::user_info(self.http(), reach, userinfo_endpoint, &tokens.access_token).await?;
+            oauth::user_info(self.http(), reach, userinfo_endpoint, access_token).await?;
         let subject = subject_at(&claims, subject).ok_or(Refusal::Subject)?;
         claims.entry("sub").or_insert_with(|| Value::String(subject.clone()));
         Ok(VerifiedIdentity {
@@ -284,6 +285,17 @@ impl Upstream {
             client_secret: login.client_secret,
         };
         oauth::exchange(self.http(), reach, login.provider, exchange).await
+    }
+}
+
+/// Somebody as their ID token says.
+pub(super) fn identity(provider: &Provider, claims: Claims) -> VerifiedIdentity {
+    VerifiedIdentity {
+        provider: provider.id.clone(),
+        upstream_subject: claims.subject,
+        claims: claims.all,
+        authenticated_at: claims.authenticated_at,
+        session: claims.session,
     }
 }
 

@@ -14,6 +14,7 @@ mod jws;
 mod login;
 mod logout_token;
 mod oauth;
+mod recheck;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ use http::Http;
 use id_token::{Claims, Expected, Unverified};
 use jws::Jws;
 use login::Login;
+use recheck::Question;
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
@@ -66,6 +68,14 @@ pub struct Upstream(Arc<Inner>);
 struct Inner {
     http: Http,
     directory: Directory,
+}
+
+/// Whom a provider vouches for.
+#[derive(Debug)]
+pub struct Vouched {
+    pub identity: VerifiedIdentity,
+    /// What it can be asked with again, if it gave that.
+    pub refresh_token: Option<Secret<String>>,
 }
 
 /// An ID token that was given to us to be exchanged, after every check but whether it was here before.
@@ -111,7 +121,7 @@ impl Upstream {
         pending: &PendingLogin,
         answer: &CallbackAnswer,
         now: Time,
-    ) -> Result<VerifiedIdentity, UpstreamError> {
+    ) -> Result<Vouched, UpstreamError> {
         let login = Login { provider, client_secret, callback, pending, answer, now };
         match &provider.kind {
             ProviderKind::Oidc { issuer, .. } => {
@@ -119,6 +129,24 @@ impl Upstream {
                 self.finish_oidc(&known, &login).await
             }
             ProviderKind::OAuth2 { .. } => self.finish_oauth2(&login).await,
+        }
+    }
+
+    /// What holds now of somebody who signed in there. Whether it is the same person is for the caller to see.
+    pub async fn ask_again(
+        &self,
+        provider: &Provider,
+        client_secret: Option<&Secret<String>>,
+        refresh_token: &Secret<String>,
+        now: Time,
+    ) -> Result<Vouched, UpstreamError> {
+        let question = Question { provider, client_secret, refresh_token, now };
+        match &provider.kind {
+            ProviderKind::Oidc { issuer, .. } => {
+                let known = self.0.directory.of(&provider.id, issuer)?;
+                self.ask_oidc(&known, &question).await
+            }
+            ProviderKind::OAuth2 { .. } => self.ask_oauth2(&question).await,
         }
     }
 
@@ -156,13 +184,7 @@ impl Upstream {
             jti,
             issued_at: claims.issued_at,
             expires_at: claims.expires_at,
-            identity: VerifiedIdentity {
-                provider: provider.id.clone(),
-                upstream_subject: claims.subject,
-                claims: claims.all,
-                authenticated_at: claims.authenticated_at,
-                session: claims.session,
-            },
+            identity: login::identity(provider, claims),
         })
     }
 

@@ -16,9 +16,9 @@ use oauth2::basic::{
 use oauth2::http::HeaderValue;
 use oauth2::http::header::{ACCEPT, AUTHORIZATION};
 use oauth2::{
-    AccessToken, AuthType, AuthorizationCode, Client, ClientId, ClientSecret, ExtraTokenFields,
-    HttpRequest, PkceCodeVerifier, RedirectUrl, RequestTokenError, StandardRevocableToken,
-    StandardTokenResponse, TokenResponse as _, TokenUrl,
+    AccessToken, AuthType, AuthorizationCode, Client, ClientId, ClientSecret, EndpointNotSet,
+    EndpointSet, ExtraTokenFields, HttpRequest, PkceCodeVerifier, RedirectUrl, RefreshToken,
+    RequestTokenError, StandardRevocableToken, StandardTokenResponse, TokenResponse as _, TokenUrl,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -38,18 +38,25 @@ impl fmt::Debug for IdTokenText {
 }
 
 type TokenResponse = StandardTokenResponse<IdTokenText, BasicTokenType>;
-type CodeClient = Client<
+type TokenClient = Client<
     BasicErrorResponse,
     TokenResponse,
     BasicTokenIntrospectionResponse,
     StandardRevocableToken,
     BasicRevocationErrorResponse,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
 >;
 
-/// What an authorization code was good for.
+/// What an authorization code or a refresh token was good for.
+#[expect(clippy::struct_field_names, reason = "named as the protocol names them")]
 pub(super) struct Tokens {
     pub(super) access_token: AccessToken,
     pub(super) id_token: Option<String>,
+    pub(super) refresh_token: Option<Secret<String>>,
 }
 
 /// One code, at one token endpoint.
@@ -61,6 +68,44 @@ pub(super) struct Exchange<'a> {
     pub(super) client_secret: Option<&'a Secret<String>>,
 }
 
+/// One refresh token, at one token endpoint.
+#[expect(clippy::struct_field_names, reason = "named as the protocol names them")]
+pub(super) struct Refresh<'a> {
+    pub(super) token_endpoint: TokenUrl,
+    pub(super) refresh_token: &'a Secret<String>,
+    pub(super) client_secret: Option<&'a Secret<String>>,
+}
+
+fn client(
+    provider: &Provider,
+    token_endpoint: TokenUrl,
+    client_secret: Option<&Secret<String>>,
+) -> TokenClient {
+    let client = Client::new(ClientId::new(provider.client_id.clone()))
+        .set_auth_type(match provider.authentication {
+            UpstreamAuthentication::ClientSecretBasic => AuthType::BasicAuth,
+            UpstreamAuthentication::ClientSecretPost => AuthType::RequestBody,
+        })
+        .set_token_uri(token_endpoint);
+    match client_secret {
+        Some(secret) => client.set_client_secret(ClientSecret::new(secret.reveal().clone())),
+        None => client,
+    }
+}
+
+fn tokens(response: &TokenResponse) -> Result<Tokens, Refusal> {
+    // RFC 6749 §7.1: a token of a type that we do not know must not be used.
+    if !matches!(response.token_type(), BasicTokenType::Bearer) {
+        return Err(Refusal::TokenType);
+    }
+    let refresh_token = response.refresh_token().map(RefreshToken::secret);
+    Ok(Tokens {
+        access_token: response.access_token().clone(),
+        id_token: response.extra_fields().id_token.clone(),
+        refresh_token: refresh_token.cloned().map(Secret::new),
+    })
+}
+
 /// RFC 6749 §4.1.3 with RFC 7636 §4.5.
 pub(super) async fn exchange(
     http: &Http,
@@ -68,35 +113,51 @@ pub(super) async fn exchange(
     provider: &Provider,
     exchange: Exchange<'_>,
 ) -> Result<Tokens, UpstreamError> {
-    let mut client = CodeClient::new(ClientId::new(provider.client_id.clone()))
-        .set_auth_type(match provider.authentication {
-            UpstreamAuthentication::ClientSecretBasic => AuthType::BasicAuth,
-            UpstreamAuthentication::ClientSecretPost => AuthType::RequestBody,
-        })
-        .set_redirect_uri(RedirectUrl::from_url(exchange.callback.clone()))
-        .set_token_uri(exchange.token_endpoint);
-    if let Some(secret) = exchange.client_secret {
-        client = client.set_client_secret(ClientSecret::new(secret.reveal().clone()));
-    }
+    let client = client(provider, exchange.token_endpoint, exchange.client_secret)
+        .set_redirect_uri(RedirectUrl::from_url(exchange.callback.clone()));
     let send = http.sender(reach);
     let response = client
         .exchange_code(AuthorizationCode::new(exchange.code.reveal().clone()))
         .set_pkce_verifier(PkceCodeVerifier::new(exchange.pkce_verifier.to_owned()))
         .request_async(&send)
         .await
-        .map_err(refused_code)?;
-    // RFC 6749 §7.1: a token of a type that we do not know must not be used.
-    if !matches!(response.token_type(), BasicTokenType::Bearer) {
-        return Err(Refusal::TokenType.into());
+        .map_err(|error| refused(error, |_| Refusal::Code))?;
+    Ok(tokens(&response)?)
+}
+
+/// RFC 6749 §6.
+pub(super) async fn refresh(
+    http: &Http,
+    reach: Reach,
+    provider: &Provider,
+    refresh: Refresh<'_>,
+) -> Result<Tokens, UpstreamError> {
+    let client = client(provider, refresh.token_endpoint, refresh.client_secret);
+    let send = http.sender(reach);
+    let token = RefreshToken::new(refresh.refresh_token.reveal().clone());
+    let response = client
+        .exchange_refresh_token(&token)
+        .request_async(&send)
+        .await
+        .map_err(|error| refused(error, refused_refresh))?;
+    Ok(tokens(&response)?)
+}
+
+/// Only what says that the grant is over says so.
+fn refused_refresh(error: &BasicErrorResponseType) -> Refusal {
+    match error {
+        BasicErrorResponseType::InvalidGrant => Refusal::Grant,
+        // GitHub's word for it.
+        BasicErrorResponseType::Extension(name) if name == "bad_refresh_token" => Refusal::Grant,
+        _ => Refusal::RefreshToken,
     }
-    Ok(Tokens {
-        access_token: response.access_token().clone(),
-        id_token: response.extra_fields().id_token.clone(),
-    })
 }
 
 /// SECURITY: the library's errors hold the answer's body, which may hold tokens. Only the kind is kept.
-fn refused_code(error: RequestTokenError<UpstreamError, BasicErrorResponse>) -> UpstreamError {
+fn refused(
+    error: RequestTokenError<UpstreamError, BasicErrorResponse>,
+    otherwise: impl Fn(&BasicErrorResponseType) -> Refusal,
+) -> UpstreamError {
     let known = match error {
         RequestTokenError::Request(error) => return error,
         RequestTokenError::ServerResponse(answer) => answer.error().clone(),
@@ -121,7 +182,7 @@ fn refused_code(error: RequestTokenError<UpstreamError, BasicErrorResponse>) -> 
         {
             Outage::Garbage.into()
         }
-        _ => Refusal::Code.into(),
+        other => otherwise(&other).into(),
     }
 }
 

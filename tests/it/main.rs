@@ -33,6 +33,7 @@ mod opaque;
 mod previews;
 mod propagation;
 mod publishing;
+mod recheck;
 mod redis_answers;
 mod redis_away;
 mod redis_failover;

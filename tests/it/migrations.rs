@@ -142,6 +142,8 @@ async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
         assert!(!database::logouts::is_over(c, provider, "there", now)?);
         database::logouts::note_end(c, provider, "there", now)?;
         assert!(database::logouts::is_over(c, provider, "there", now)?);
+        database::upstream_tokens::insert(c, &session, Some("sealed"), now, now)?;
+        assert!(database::upstream_tokens::take_turn(c, &session, now, now)?);
         assert!(database::logouts::heed(c, provider, "jti", now)?);
         assert!(!database::logouts::heed(c, provider, "jti", now)?);
         database::keys::lock(c)?;

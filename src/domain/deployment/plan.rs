@@ -148,6 +148,10 @@ impl Plan {
                 if !same_people(&old.kind, &new.kind) {
                     return self.revoke(&id, None, "speaks to another upstream");
                 }
+                // Claims as of the last answer are no longer looked at; those of the sign-in may say more.
+                if old.recheck.is_some() && new.recheck.is_none() {
+                    return self.revoke(&id, None, "is no longer asked again");
+                }
                 for tenant in lost_tenants(old, new) {
                     let why = format!("no longer yields tenant {tenant} as it did");
                     self.revoke(&id, Some(tenant), &why);

@@ -113,6 +113,7 @@ impl Run {
         let client = inner.catalog.client(&session.client).await.map_err(Unavailable::from)?;
         // Where the client is gone its sessions are over.
         let Some(client) = client else { return Ok(()) };
+        inner.use_current_claims(&mut session).await?;
         let subject = Subject {
             id: session.subject.clone(),
             provider: session.provider.clone(),

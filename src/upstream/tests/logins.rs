@@ -50,7 +50,9 @@ impl Trip {
             CallbackAnswer { code: Secret::new("the code".into()), iss: iss.map(str::to_owned) };
         let secret = Secret::new("it's a:secret".to_owned());
         let (provider, pending) = (&self.provider, &self.pending);
-        self.upstream.finish(provider, Some(&secret), &callback(), pending, &answer, at).await
+        let callback = callback();
+        let finish = self.upstream.finish(provider, Some(&secret), &callback, pending, &answer, at);
+        Ok(finish.await?.identity)
     }
 }
 
