@@ -23,7 +23,8 @@ impl Counters {
     pub(super) fn count_refresh(&self, outcome: &Refreshed) {
         let counter = match outcome {
             Refreshed::Rotated(_) => &self.rotated,
-            Refreshed::Repeated(None) => &self.repeated,
+            // A stable token is handed out again by intention.
+            Refreshed::Repeated(None) | Refreshed::Kept(_) => &self.repeated,
             Refreshed::Repeated(Some(_)) => &self.late,
             Refreshed::Expired => &self.expired,
             Refreshed::Replayed(_) => &self.replayed,

@@ -113,7 +113,8 @@ impl Inner {
             Answer::Over(reason) => {
                 let detail = json!({ "provider": session.provider.as_str() });
                 let event = event(session, EventKind::SessionEnded, detail, now);
-                self.end_session(ended(session, reason, now), event).await?;
+                let ended = ended(session, reason, None, now);
+                self.end_session(ended, session.audience.clone(), event).await?;
                 Err(NotRefreshed::Invalid("the provider no longer vouches for the session"))
             }
             _ if rules.tolerates(&standing, now) => Ok(()),

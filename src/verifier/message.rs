@@ -70,6 +70,8 @@ impl Entry {
                 position: self.position,
                 target,
                 tenant,
+                // The server has looked at it.
+                audience: Vec::new(),
                 at: moment(self.at),
                 expires_at,
             }),

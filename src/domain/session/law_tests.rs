@@ -273,6 +273,7 @@ impl World {
     /// In the log first; then the store deletes it.
     fn end(&mut self) {
         self.log.apply(&Revocation {
+            audience: Vec::new(),
             position: self.log.applied() + 1,
             target: RevocationTarget::Session(self.session.id),
             tenant: None,
