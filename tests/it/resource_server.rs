@@ -19,6 +19,7 @@ on_embedded_stores!(
     what_is_no_good_token_is_refused,
     tokens_of_every_algorithm_are_taken,
     while_rolemint_is_away_each_route_does_as_it_declares,
+    what_is_revoked_is_heard_by_snapshots_too,
     the_resource_types_are_for_resource_servers,
 );
 
@@ -71,7 +72,9 @@ impl Guarded {
         let entry = NewRevocation {
             target,
             tenant: tenant.map(|tenant| tenant.parse().unwrap()),
+            audience: Vec::new(),
             expires_at: now + TimeDelta::hours(1),
+            by: None,
             reason: "a test ended it".into(),
         };
         let append = move |c: &mut DbConnection| log::append_revocation(c, &entry, now).map(drop);
@@ -249,6 +252,18 @@ async fn while_rolemint_is_away_each_route_does_as_it_declares(mut guarded: Guar
     // Nothing was missed: the first thing that is believed again knows of it.
     guarded.server.item("acme:7", &revoked_meanwhile).await.refused("the access token was revoked");
     guarded.server.item("acme:7", &revoked).await.refused("the access token was revoked");
+}
+
+async fn what_is_revoked_is_heard_by_snapshots_too(mut guarded: Guarded) {
+    let polling = [("SNAPSHOT_EVERY_MS", "200"), ("STALE_AFTER_MS", "30000")];
+    guarded.server = ResourceServer::start(&guarded.world, &polling);
+    let tokens = guarded.sign_in("dana").await;
+    let token = &tokens["access_token"];
+    soon("the first snapshot", async || guarded.reads(token).await).await;
+    guarded.world.revoke("portal", token).await.expect(200);
+    guarded.is_refused_soon("the end of the token", token).await;
+    let next = guarded.world.refresh("portal", &tokens["refresh_token"]).await.expect(200).json();
+    guarded.reads(&next["access_token"]).await.expect("her session lives");
 }
 
 async fn the_resource_types_are_for_resource_servers(world: World) {
