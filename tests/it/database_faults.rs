@@ -287,9 +287,9 @@ impl Full {
         let log = served.rolemint.folder().join(format!("{name}-wal"));
         let length = std::fs::metadata(log).unwrap().len();
         assert!(length > 8_000_000, "{length}");
-        let full = Self { reader, pid: served.rolemint.pid() };
-        full.limit(&length.to_string());
-        full
+        let disk = Self { reader, pid: served.rolemint.pid() };
+        disk.limit(&length.to_string());
+        disk
     }
 
     fn limit(&self, length: &str) {

@@ -32,7 +32,10 @@ async fn what_can_hit_nothing_any_more_is_forgotten(mut world: World) {
     let began = world.clock.now();
     let node = Catalog::open(database.clone(), world.clock.clone(), Duration::from_secs(5));
     let node = node.await.unwrap();
-    let following = tokio::spawn(node.clone().follow(Duration::from_millis(50), tokio::sync::watch::Sender::new(0).subscribe()));
+    let following = tokio::spawn(
+        node.clone()
+            .follow(Duration::from_millis(50), tokio::sync::watch::Sender::new(0).subscribe()),
+    );
     for first in (0..SHORT).step_by(500) {
         let append = move |c: &mut _| {
             for number in first..first + 500 {

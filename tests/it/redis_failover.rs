@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use rolemint::clock::Clock;
 use rolemint::database::{Database, Location};
 use rolemint::domain::secret::{Digest, Secret};
 use rolemint::token_store::{OneTime, RedisAddress, RedisCredentials, TokenStore};
@@ -99,7 +99,7 @@ fn sentinels_are_asked_with_their_own_password() {
             TokenStore::open_redis_at(address, database).await
         };
         let store = open(Some(&watched.sentinel_password)).await.unwrap();
-        let (key, now) = (Digest::of("k"), Utc::now());
+        let (key, now) = (Digest::of("k"), Clock::System.now());
         let later = now + chrono::TimeDelta::minutes(1);
         assert!(store.put(OneTime::Code, &key, b"v", later, now).await.unwrap());
         for wrong in [None, Some("another")] {

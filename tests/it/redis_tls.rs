@@ -63,9 +63,9 @@ impl Redis {
         std::fs::read_to_string(self.folder.path().join(file)).unwrap()
     }
 
-    fn client(&self, name: &str) -> Option<ClientCertificate> {
+    fn client(&self, name: &str) -> ClientCertificate {
         let chain = self.read(&format!("{name}.crt"));
-        Some(ClientCertificate { chain, key: Secret::new(self.read(&format!("{name}.key"))) })
+        ClientCertificate { chain, key: Secret::new(self.read(&format!("{name}.key"))) }
     }
 
     async fn open(
@@ -132,8 +132,8 @@ fn a_server_that_asks_for_a_certificate_is_shown_ours() {
     }
     run(async {
         let redis = Redis::start(true);
-        redis.open("rediss", Some("authority"), redis.client("client")).await.unwrap();
-        for client in [None, redis.client("impostor")] {
+        redis.open("rediss", Some("authority"), Some(redis.client("client"))).await.unwrap();
+        for client in [None, Some(redis.client("impostor"))] {
             let opened = redis.open("rediss", Some("authority"), client).await;
             assert!(matches!(opened, Err(TokenStoreError::Unavailable(_))), "{opened:?}");
         }
