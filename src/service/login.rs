@@ -373,7 +373,7 @@ impl Inner {
         }
         let seal = |token: &Secret<String>| recheck::seal(&self.sealing, &session.id, token);
         let sealed = token.as_ref().map(seal).transpose()?;
-        let write = self.database.attempt(move |c| {
+        let write = self.database.write(move |c| {
             let now = session.begun_at;
             if let Some(there) = &session.upstream_session
                 && database::logouts::is_over(c, &session.provider, there, now)?

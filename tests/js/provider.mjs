@@ -130,7 +130,7 @@ function build() {
     ttl: {
       AccessToken: 600,
       AuthorizationCode: options.code_ttl ?? 60,
-      IdToken: options.id_token_ttl ?? 7200,
+      IdToken: options.id_token_ttl ?? 86_400,
       RefreshToken: 3600,
       Interaction: 600,
       Session: 3600,
