@@ -92,14 +92,14 @@ level = "loud"
         [
             "c.toml:2: issuer: must be an https URL (http only on 127.0.0.1, [::1] and localhost)",
             "c.toml:3: listen: expected a string, found integer",
-            "c.toml:4: isuer: unknown key; known here: database, feed, http, issuer, keys, listen, log, metrics, revocation, token_store, upstream",
+            "c.toml:4: isuer: unknown key; known here: database, feed, http, issuer, keys, listen, log, metrics, revocation, sessions, token_store, upstream",
             "c.toml:6: database.url: must be `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`",
             "c.toml:7: database.max_connections: must be 1 to 1000",
             "c.toml:9: token_store.url: must be `embedded:PATH`, `redis://USER:PASSWORD@HOST:PORT/DATABASE`, `redis+unix:///PATH`, `redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/SERVICE/DATABASE` or `redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT`; over TLS `rediss`",
             "c.toml:11: keys.encryption_key: is not 32 bytes in base64url without padding: make one with `rolemint key generate` or `openssl rand -base64 32 | tr '+/' '-_' | tr -d '='`",
             "c.toml:13: http.workers: expected a whole number, found string",
             "c.toml:14: http.body_limit: must be 1024 to 16777216",
-            "c.toml:18: upstreams: unknown key; known here: database, feed, http, issuer, keys, listen, log, metrics, revocation, token_store, upstream",
+            "c.toml:18: upstreams: unknown key; known here: database, feed, http, issuer, keys, listen, log, metrics, revocation, sessions, token_store, upstream",
             "c.toml:21: log.format: must be one of \"text\", \"json\", not \"xml\"",
             "c.toml:22: log.level: must be one of error, warn, info, debug and trace, or directives such as \"warn,rolemint::http=debug\"",
             "c.toml: revocation.stale_after: must be longer than `poll_interval_ms`, or the server is always stale",
@@ -121,6 +121,14 @@ fn what_is_missing_is_named_with_what_to_write() {
             "c.toml: keys.encryption_key: missing: write encryption_key_file = \"PATH\" (or `encryption_key`); make one with `rolemint key generate` or `openssl rand -base64 32 | tr '+/' '-_' | tr -d '='`, or set ROLEMINT_KEYS__ENCRYPTION_KEY",
         ]
     );
+}
+
+#[test]
+fn a_proxy_that_is_no_network_is_told() {
+    let env = [("ROLEMINT_HTTP__TRUSTED_PROXIES", "10.0.0.7, 10.0.0.1/8")];
+    let found = problems("", &env);
+    let told = found.iter().filter(|problem| problem.starts_with("ROLEMINT_HTTP__TRUSTED_PROXIES"));
+    assert_eq!(told.count(), 1, "{found:?}");
 }
 
 #[test]

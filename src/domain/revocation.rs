@@ -154,23 +154,6 @@ impl RevocationTarget {
             _ => expires_at,
         }
     }
-
-    /// Whether it ends sessions that it does not name one by one: what explains their end.
-    pub const fn ends_many_sessions(&self) -> bool {
-        match self {
-            Self::Subject(_)
-            | Self::Tenant(_)
-            | Self::Client(_)
-            | Self::Provider(_)
-            | Self::TemplateVersionAndSessions(_)
-            | Self::Before(_) => true,
-            Self::Token(_)
-            | Self::Session(_)
-            | Self::ApiKey(_)
-            | Self::Role(_)
-            | Self::TemplateVersion(_) => false,
-        }
-    }
 }
 
 /// An entry as it is kept for people: by whom, and why.
