@@ -40,6 +40,8 @@ mod redis_failover;
 mod redis_push;
 mod redis_tls;
 mod refresh;
+mod refresh_faults;
+mod refresh_profiles;
 mod resource_server;
 mod restart;
 mod revocation;

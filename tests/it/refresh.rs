@@ -466,7 +466,7 @@ async fn of_a_hundred_at_once_over_all_nodes_each_gets_the_same_successor(nodes:
         assert_eq!(u64::from(generation(&token)), round + 1);
         nodes.advance(TimeDelta::seconds(45));
     }
-    eprintln!("{handed_out} of {AT_ONCE} at once were answered with a token, in all rounds");
+    eprintln!("{handed_out} refreshes were answered with a token, {AT_ONCE} at once");
     for node in 0..nodes.count() {
         let answer = nodes.refresh(node, "web", &token).await.expect(200).json();
         let introspected = nodes.introspect(node, &answer["access_token"]).await.expect(200);

@@ -92,6 +92,11 @@ impl Nodes {
         self.nodes.len()
     }
 
+    /// `127.0.0.1` and the port that it listens on.
+    pub(crate) fn address(&self, node: usize) -> String {
+        self.nodes[node].client.url("/").authority().to_owned()
+    }
+
     pub(crate) fn client(&self, node: usize) -> &Browser {
         &self.nodes[node].client
     }

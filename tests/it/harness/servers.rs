@@ -372,6 +372,49 @@ impl Stores {
     }
 }
 
+/// All that a token store held at some moment.
+pub(crate) enum TokenStoreCopy {
+    File(Vec<u8>),
+    /// Keys, values, and the milliseconds that they have left.
+    Redis(Vec<(Vec<u8>, Vec<u8>, i64)>),
+}
+
+/// To be used while no server runs: the embedded store is its server's alone.
+impl Stores {
+    pub(crate) fn copy_token_store(&self) -> TokenStoreCopy {
+        let Some(redis) = &self.redis else {
+            return TokenStoreCopy::File(fs::read(self.file()).unwrap());
+        };
+        let mut connection = redis.connection();
+        let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
+        let mut dump = |key: Vec<u8>| {
+            let value = redis::cmd("DUMP").arg(&key).query(&mut connection).unwrap();
+            let left = redis::cmd("PTTL").arg(&key).query(&mut connection).unwrap();
+            (key, value, left)
+        };
+        TokenStoreCopy::Redis(keys.into_iter().map(&mut dump).collect())
+    }
+
+    pub(crate) fn put_back_token_store(&self, copy: &TokenStoreCopy) {
+        match (copy, &self.redis) {
+            (TokenStoreCopy::File(bytes), None) => fs::write(self.file(), bytes).unwrap(),
+            (TokenStoreCopy::Redis(keys), Some(redis)) => {
+                let mut connection = redis.connection();
+                redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
+                for (key, value, left) in keys {
+                    let mut restore = redis::cmd("RESTORE");
+                    restore.arg(key).arg(left).arg(value).exec(&mut connection).unwrap();
+                }
+            }
+            _ => panic!("a copy of another store"),
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("tokens.db")
+    }
+}
+
 impl fmt::Debug for Stores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.pair)

@@ -122,6 +122,11 @@ impl World {
         self.binary.command(&arguments).success();
     }
 
+    /// What was applied before counts when this returns.
+    pub(crate) async fn catch_up(&self) {
+        self.running.as_ref().unwrap().catch_up().await.unwrap();
+    }
+
     /// From now on tenants may have their own version of the role `data-entry`, below this document.
     pub(crate) fn allow_own_versions(&mut self, ceiling: &str) {
         std::fs::write(self.folder().join("ceiling.json"), ceiling).unwrap();
