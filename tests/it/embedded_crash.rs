@@ -16,10 +16,10 @@ use serde_json::Value;
 use crate::harness::binary::Served;
 use crate::harness::flow::{REDIRECT_URI, Request};
 use crate::harness::http::{Answer, Browser, parameter, with_form};
-use crate::harness::{Need, Pair, SetUp as _, Stores, free_port, met, rounds, run, secrets, soon};
+use crate::harness::{Need, Pair, SetUp as _, Stores, free_port, met, rounds, run, secrets};
 
 /// People who do something all the time.
-const PEOPLE: usize = 12;
+const PEOPLE: usize = 8;
 /// No start may take longer, on a machine that is not busy; here it gets ten times that.
 const START: Duration = Duration::from_secs(2);
 
@@ -41,6 +41,8 @@ struct Person {
 /// What they talk to, and the back end that checks their tokens.
 struct Server {
     base: String,
+    /// Of the programs; each person signs in with a browser of their own.
+    programs: Browser,
     backend_secret: String,
     /// What was answered so far.
     acts: AtomicU64,
@@ -51,6 +53,7 @@ impl Server {
     fn of(served: &Served) -> Arc<Self> {
         Arc::new(Self {
             base: served.rolemint.issuer.clone(),
+            programs: served.rolemint.browser(),
             backend_secret: served.deployment.client_secret("backend"),
             acts: AtomicU64::new(0),
             killed: AtomicBool::new(false),
@@ -58,9 +61,9 @@ impl Server {
     }
 
     async fn post(&self, path: &str, form: &[(&str, &str)]) -> reqwest::Result<Answer> {
-        let browser = Browser::new(&self.base);
         let form = [&[("client_id", "web")], form].concat();
-        browser.try_send(with_form(browser.request(Method::POST, path), &form)).await
+        let request = with_form(self.programs.request(Method::POST, path), &form);
+        self.programs.try_send(request).await
     }
 
     /// Asked again where the answer is to try again: a machine may do too many other things.
@@ -80,12 +83,11 @@ impl Server {
     }
 
     async fn is_active(&self, tokens: &Value) -> reqwest::Result<bool> {
-        let browser = Browser::new(&self.base);
         let form = [("token", tokens["access_token"].as_str().unwrap())];
         loop {
-            let request = with_form(browser.request(Method::POST, "/oauth2/introspect"), &form);
+            let request = self.programs.request(Method::POST, "/oauth2/introspect");
             let request = request.basic_auth("backend", Some(&self.backend_secret));
-            let answer = browser.try_send(request).await?;
+            let answer = self.programs.try_send(with_form(request, &form)).await?;
             if answer.status != 503 {
                 return Ok(answer.expect(200).json()["active"].as_bool().unwrap());
             }
@@ -222,9 +224,10 @@ fn a_kill_at_any_moment_takes_nothing_back() {
             let living: Vec<_> =
                 people.into_iter().map(|p| tokio::spawn(p.live(Arc::clone(&now)))).collect();
             // In the middle of whatever they are doing then.
-            let acts = 20 + below(60);
-            let enough = async || (now.acts.load(Ordering::SeqCst) >= acts).then_some(());
-            soon("things to do", enough).await;
+            let acts = 10 + below(40);
+            while now.acts.load(Ordering::SeqCst) < acts {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             tokio::time::sleep(Duration::from_micros(below(20_000))).await;
             now.killed.store(true, Ordering::SeqCst);
             served.rolemint.kill();

@@ -56,4 +56,5 @@ mod template_refusals;
 mod templates_api;
 mod token_endpoint;
 mod token_store;
+mod typescript_client;
 mod userinfo;

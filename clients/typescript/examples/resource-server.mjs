@@ -4,8 +4,10 @@
 //     npm ci && npm run build && node examples/resource-server.mjs
 //
 // beside `rolemint dev`, or configured by the environment: ISSUER, AUDIENCE, CLIENT_ID, CLIENT_SECRET, READER (the
-// name under which it reports what it has read), LISTEN, STALE_AFTER_MS, and SNAPSHOT_EVERY_MS to ask for a signed
-// copy of the revocation log so often instead of following it.
+// name under which it reports what it has read), LISTEN, STALE_AFTER_MS, SNAPSHOT_EVERY_MS to ask for a signed copy
+// of the revocation log so often instead of following it, and RESOURCE_TYPES, a file that holds them, to be used
+// instead of asking.
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { bearerToken, INSUFFICIENT_SCOPE, NotVerified, Verifier } from '@rolemint/verifier';
 
@@ -19,6 +21,7 @@ const verifier = await Verifier.start({
   reader: env.READER ?? 'example-1',
   ...(env.STALE_AFTER_MS && { staleAfterMs: Number(env.STALE_AFTER_MS) }),
   ...(env.SNAPSHOT_EVERY_MS && { follow: { everyMs: Number(env.SNAPSHOT_EVERY_MS) } }),
+  ...(env.RESOURCE_TYPES && { vocabulary: JSON.parse(readFileSync(env.RESOURCE_TYPES, 'utf8')) }),
   onProblem: (problem) => console.error(`revocations: ${problem.message}`),
 });
 

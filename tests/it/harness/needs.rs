@@ -12,6 +12,8 @@ pub(crate) enum Need {
     Redis,
     Postgres,
     Node,
+    /// The verifier for resource servers, to be built.
+    TypeScript,
     Chromium,
     /// The example of a resource server, which `cargo test` builds unless it is told what to build.
     Example,
@@ -30,6 +32,8 @@ impl Need {
                 .then_some("npm ci in tests/js"),
             Self::Example => (!super::resource_server::example().is_file())
                 .then_some("cargo build --example resource_server"),
+            Self::TypeScript => (!super::node::typescript_folder().join("node_modules").is_dir())
+                .then_some("npm ci in clients/typescript"),
             Self::Chromium => chromium().is_none().then_some("chromium"),
         }
     }

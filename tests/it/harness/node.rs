@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -51,6 +52,24 @@ pub(crate) async fn browser(base: &str) -> Value {
         value
     })
     .await
+}
+
+/// The verifier for resource servers in TypeScript.
+pub(crate) fn typescript_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/typescript")
+}
+
+/// Its folder, where it is built once in a test run.
+pub(crate) async fn typescript_client() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let folder = typescript_folder();
+        let mut npm = Command::new("npm");
+        npm.current_dir(&folder).args(["run", "--silent", "build"]);
+        output(&mut npm, Duration::from_secs(170)).success();
+        folder
+    };
+    blocking(move || BUILT.get_or_init(build).clone()).await
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
