@@ -11,6 +11,7 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     rotated: AtomicU64,
+    kept: AtomicU64,
     repeated: AtomicU64,
     late: AtomicU64,
     expired: AtomicU64,
@@ -23,9 +24,9 @@ impl Counters {
     pub(super) fn count_refresh(&self, outcome: &Refreshed) {
         let counter = match outcome {
             Refreshed::Rotated(_) => &self.rotated,
-            // A stable token is handed out again by intention.
-            Refreshed::Repeated(None) | Refreshed::Kept(_) => &self.repeated,
-            Refreshed::Repeated(Some(_)) => &self.late,
+            Refreshed::Kept(_) => &self.kept,
+            Refreshed::Repeated(Some(state)) if state.late_counted => &self.late,
+            Refreshed::Repeated(_) => &self.repeated,
             Refreshed::Expired => &self.expired,
             Refreshed::Replayed(_) => &self.replayed,
             Refreshed::Ahead { .. } => &self.ahead,
@@ -56,10 +57,11 @@ pub struct Figures {
 impl Service {
     pub async fn figures(&self) -> Figures {
         let inner = &self.0;
-        let Counters { rotated, repeated, late, expired, replayed, ahead, revocations } =
+        let Counters { rotated, kept, repeated, late, expired, replayed, ahead, revocations } =
             &inner.counters;
         let refreshes = [
             ("rotated", rotated),
+            ("kept", kept),
             ("repeated", repeated),
             ("late", late),
             ("expired", expired),

@@ -219,7 +219,9 @@ async fn a_token_ahead_of_a_store_that_went_back_is_good(mut world: World) {
     let ending = NewRevocation {
         target: RevocationTarget::Session(SessionId::new(other)),
         tenant: None,
+        audience: Vec::new(),
         expires_at: now + TimeDelta::days(30),
+        by: None,
         reason: "a test ended it".into(),
     };
     let database = world.database().await;

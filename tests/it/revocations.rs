@@ -1,13 +1,17 @@
-//! What is revoked by hand: every target, over HTTP and from the command line.
+//! What is revoked by hand: every target, over HTTP and from the command line, on one node and on several.
 
 use chrono::{SecondsFormat, TimeDelta};
 use rolemint::database::{self, log};
 use rolemint::domain::audit::EventKind;
 use rolemint::domain::ids::SessionId;
+use rolemint::domain::revocation::RevocationTarget;
+use rolemint::service::revocations::{Order, revoke};
+use rolemint::service::templates::Author;
 use serde_json::{Value, json};
 
 use crate::harness::api::Administered;
 use crate::harness::flow::{Request, claims, session_of};
+use crate::harness::nodes::Nodes;
 use crate::harness::world::World;
 use crate::harness::{on_both_stores, on_embedded_stores, soon};
 
@@ -16,6 +20,7 @@ on_both_stores!(
     a_tenants_admin_ends_what_is_her_tenants,
     what_was_revoked_is_listed,
     what_is_not_durable_is_not_acknowledged,
+    whatever_was_minted_before_is_dead_and_whatever_comes_after_lives,
 );
 on_embedded_stores!(what_cannot_be_revoked_is_refused, the_command_line_revokes_without_a_server);
 
@@ -215,4 +220,63 @@ async fn the_command_line_revokes_without_a_server(mut world: World) {
     let arguments = ["revoke", "tenant", "globex", "--reason", "left"];
     world.command(&arguments).success();
     soon("the end", async || (!world.is_active(&gil["access_token"]).await).then_some(())).await;
+}
+
+async fn is_active(nodes: &Nodes, node: usize, token: &Value) -> bool {
+    nodes.introspect(node, token).await.expect(200).json()["active"].as_bool().unwrap()
+}
+
+/// An entry is committed by somebody else: no node has applied it when it is acknowledged.
+async fn whatever_was_minted_before_is_dead_and_whatever_comes_after_lives(nodes: Nodes) {
+    let world = &nodes.world;
+    let database = world.database().await;
+    let first = world.sign_in("dana").await;
+    for (number, (kind, ..)) in targets(&first).into_iter().enumerate() {
+        let session = world.sign_in("dana").await;
+        let (_, value, ends_session) = targets(&session).swap_remove(number);
+        // What each node has minted of it, by its own clock.
+        let (mut minted, mut newest) = (Vec::new(), session["refresh_token"].clone());
+        for node in 0..nodes.count() {
+            let tokens = nodes.refresh(node, "web", &newest).await.expect(200).json();
+            newest = tokens["refresh_token"].clone();
+            minted.push(tokens["access_token"].clone());
+        }
+        if kind == "token" {
+            minted = vec![session["access_token"].clone()];
+        }
+        let target = RevocationTarget::parse(kind, &value, world.clock.now()).unwrap();
+        let author = Author { name: "ops".into(), subject: None, reason: "a test".into() };
+        let order = Order { target, tenant: Some("acme".parse().unwrap()), author };
+        revoke(&database, &order, world.clock.now()).await.unwrap();
+
+        // Acknowledged: whoever signs in from here on is not hit, on no node and at no time.
+        let after = world.sign_in("dana").await;
+        for node in 0..nodes.count() {
+            assert!(is_active(&nodes, node, &after["access_token"]).await, "{kind} on {node}");
+        }
+        for node in 0..nodes.count() {
+            for token in &minted {
+                let dead = async || (!is_active(&nodes, node, token).await).then_some(());
+                soon(&format!("the end of a {kind} on node {node}"), dead).await;
+            }
+            let refreshed = nodes.refresh(node, "web", &newest).await;
+            if ends_session {
+                refreshed.expect_error(400, "invalid_grant");
+                continue;
+            }
+            // The node has applied it: what it mints now is not hit, on the others neither.
+            let refreshed = refreshed.expect(200).json();
+            newest = refreshed["refresh_token"].clone();
+            for other in 0..nodes.count() {
+                let token = &refreshed["access_token"];
+                assert!(is_active(&nodes, other, token).await, "{kind}: of {node} on {other}");
+            }
+        }
+        let mut newest = after["refresh_token"].clone();
+        for node in 0..nodes.count() {
+            assert!(is_active(&nodes, node, &after["access_token"]).await, "{kind} on {node}");
+            let tokens = nodes.refresh(node, "web", &newest).await.expect(200).json();
+            newest = tokens["refresh_token"].clone();
+        }
+    }
 }
