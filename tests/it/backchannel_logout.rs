@@ -270,7 +270,7 @@ async fn what_cannot_be_recorded_is_not_heeded_and_may_be_told_again(world: Worl
     let token = logout_token(&world, &json!({ "sid": name, "sub": "dana" })).await;
     // Somebody holds the log for longer than a server waits.
     let (release, released) = mpsc::channel::<()>();
-    let (taken, wait_until_taken) = mpsc::channel::<()>();
+    let (under_way, begun) = mpsc::channel::<()>();
     let now = world.clock.now();
     let database = world.database().await;
     let holder = tokio::spawn(async move {
@@ -284,13 +284,13 @@ async fn what_cannot_be_recorded_is_not_heeded_and_may_be_told_again(world: Worl
                 reason: "never".to_owned(),
             };
             log::append_revocation(c, &revocation, now)?;
-            taken.send(()).unwrap();
+            under_way.send(()).unwrap();
             let _ = released.recv_timeout(Duration::from_secs(60));
             Err::<(), _>(database::DatabaseError::TimedOut)
         });
         write.await
     });
-    tokio::task::spawn_blocking(move || wait_until_taken.recv().unwrap()).await.unwrap();
+    tokio::task::spawn_blocking(move || begun.recv().unwrap()).await.unwrap();
     let answer = tell(&world, &token).await.expect_error(503, "temporarily_unavailable");
     assert_eq!(answer.header("retry-after"), "1");
     release.send(()).unwrap();
