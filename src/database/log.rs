@@ -92,6 +92,7 @@ pub fn append_revocation(
         _ => None,
     };
     let held_until = revocation.target.held_until(at, revocation.expires_at);
+    let kept_until = revocation.expires_at.max(held_until);
     diesel::insert_into(revocations::table)
         .values((
             revocations::position.eq(position),
@@ -102,7 +103,7 @@ pub fn append_revocation(
             revocations::bucket.eq(session.map(|session| i32::from(session.bucket()))),
             revocations::at.eq(to_millis(at)),
             revocations::held_until.eq(to_millis(held_until)),
-            revocations::expires_at.eq(to_millis(revocation.expires_at)),
+            revocations::expires_at.eq(to_millis(kept_until)),
             revocations::reason.eq(&revocation.reason),
             revocations::kind.eq(revocation.target.kind()),
             revocations::named.eq(named(&revocation.target)),

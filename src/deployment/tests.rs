@@ -206,7 +206,7 @@ const PROVIDER_ROWS: &[(&str, &str, &str)] = &[
     (
         "",
         "subject = \"/id\"",
-        "7: providers.subject: unknown key; known here: algorithms, authentication, client_id, client_secret, client_secret_env, client_secret_file, exchange, id, issuer, keep_claims, kind, mappings, recheck, scopes, status, tenants, userinfo",
+        "7: providers.subject: unknown key; known here: algorithms, authentication, backchannel_logout, client_id, client_secret, client_secret_env, client_secret_file, exchange, id, issuer, keep_claims, kind, mappings, recheck, scopes, status, tenants, userinfo",
     ),
     (
         "",
@@ -338,7 +338,7 @@ exchange = { audiences = ["x"] }
             "d.toml:1: providers.userinfo_endpoint: missing: write userinfo_endpoint = \"https://…\"",
             "d.toml:5: providers.token_endpoint: must be an https URL (http only on 127.0.0.1, [::1] and localhost)",
             "d.toml:6: providers.subject: must be a JSON pointer such as \"/sub\", not \"id\"",
-            "d.toml:9: providers.exchange: unknown key; known here: authentication, authorization_endpoint, client_id, client_secret, client_secret_env, client_secret_file, id, issuer, keep_claims, kind, mappings, scopes, status, subject, tenants, token_endpoint, userinfo_endpoint",
+            "d.toml:9: providers.exchange: unknown key; known here: authentication, authorization_endpoint, client_id, client_secret, client_secret_env, client_secret_file, id, issuer, keep_claims, kind, mappings, recheck, scopes, status, subject, tenants, token_endpoint, userinfo_endpoint",
         ]
     );
 }

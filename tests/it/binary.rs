@@ -142,5 +142,5 @@ fn applying_a_deployment_file_says_what_changes() {
 
     deployment.provider("corp").insert("issuer".to_owned(), Value::String("not a URL".to_owned()));
     let said = rolemint.apply(&deployment).failure();
-    assert!(said.contains("issuer") && said.contains("deployment.toml:24:"), "{said}");
+    assert!(said.contains("issuer") && said.contains("deployment.toml:25:"), "{said}");
 }
