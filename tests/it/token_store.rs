@@ -1346,9 +1346,9 @@ async fn a_user_of_redis_needs_no_more_than_is_documented() {
     store.ping().await.unwrap();
     let heard = store.announced();
     // Whoever has not begun to listen hears the next one.
-    let next = std::sync::atomic::AtomicU64::new(7);
+    let next = AtomicU64::new(7);
     let hear = async || {
-        store.announce(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        store.announce(next.fetch_add(1, Ordering::Relaxed));
         (*heard.borrow() >= 7).then_some(())
     };
     soon("an announcement", hear).await;
