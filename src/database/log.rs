@@ -308,6 +308,24 @@ pub fn forget_expired(
 
 type RecordedRow = (i64, String, Option<String>, i64, i64, Option<String>, String);
 
+const RECORDED: (
+    revocations::position,
+    revocations::target,
+    revocations::tenant_id,
+    revocations::at,
+    revocations::expires_at,
+    revocations::revoked_by,
+    revocations::reason,
+) = (
+    revocations::position,
+    revocations::target,
+    revocations::tenant_id,
+    revocations::at,
+    revocations::expires_at,
+    revocations::revoked_by,
+    revocations::reason,
+);
+
 fn recorded(row: RecordedRow) -> Result<RecordedRevocation, DatabaseError> {
     let (position, target, tenant, at, expires_at, by, reason) = row;
     Ok(RecordedRevocation {
@@ -346,15 +364,7 @@ pub fn list_about(
                 .or(revocations::kind.eq_any(["before", "session"])),
         )
         .order(revocations::position)
-        .select((
-            revocations::position,
-            revocations::target,
-            revocations::tenant_id,
-            revocations::at,
-            revocations::expires_at,
-            revocations::revoked_by,
-            revocations::reason,
-        ))
+        .select(RECORDED)
         .load(c)?;
     rows.into_iter().map(recorded).collect()
 }
@@ -369,15 +379,7 @@ pub fn list_recorded(
     let mut page = revocations::table
         .order(revocations::position.desc())
         .limit(i64::from(limit))
-        .select((
-            revocations::position,
-            revocations::target,
-            revocations::tenant_id,
-            revocations::at,
-            revocations::expires_at,
-            revocations::revoked_by,
-            revocations::reason,
-        ))
+        .select(RECORDED)
         .into_boxed();
     if let Some(tenant) = tenant {
         page = page.filter(revocations::tenant_id.eq(tenant.as_str()));

@@ -1,7 +1,7 @@
 //! The end of a session: in the log first, then everywhere.
 
 use crate::database::{self, DatabaseError, DbConnection, log};
-use crate::domain::audit::{AuditEvent, EndedSession};
+use crate::domain::audit::{AuditEvent, EndReason, EndedSession};
 use crate::domain::ids::SessionId;
 use crate::domain::revocation::{NewRevocation, RevocationTarget};
 use crate::service::{Inner, Unavailable};
@@ -18,7 +18,11 @@ impl Inner {
         event: AuditEvent,
     ) -> Result<(), Unavailable> {
         let session = ended.session;
-        let write = self.database.write(move |c| write_ending(c, &ended, audience, &event));
+        let write = self.database.write(move |c| {
+            let position = write_ending(c, &ended, audience)?;
+            database::audit::insert(c, &event)?;
+            Ok(position)
+        });
         let position = write.await?;
         self.counters.count_revocation();
         self.catalog.catch_up().await?;
@@ -50,23 +54,26 @@ impl Inner {
     }
 }
 
-/// All that is written of a session's end, in the transaction that ends it; the position of its entry.
+/// What is written of a session's end, but for the audit event, in the transaction that ends it; the position of
+/// its entry.
 pub(super) fn write_ending(
     c: &mut DbConnection,
     ended: &EndedSession,
     audience: Vec<String>,
-    event: &AuditEvent,
 ) -> Result<u64, DatabaseError> {
+    let (by, reason) = match &ended.reason {
+        EndReason::RevokedByAdministrator { by, why } => (Some(by.clone()), why.clone()),
+        other => (None, other.to_string()),
+    };
     let revocation = NewRevocation {
         target: RevocationTarget::Session(ended.session),
         tenant: Some(ended.tenant.clone()),
         audience,
         expires_at: ended.would_have_ended_at,
-        by: None,
-        reason: ended.reason.to_string(),
+        by,
+        reason,
     };
     let entry = log::append_revocation(c, &revocation, ended.at)?;
     database::subjects::insert_ended(c, ended)?;
-    database::audit::insert(c, event)?;
     Ok(entry.position)
 }

@@ -7,6 +7,7 @@ use crate::domain::audit::{AuditEvent, EndReason, EndedSession, EventKind};
 use crate::domain::ids::{ClientId, SessionId, SubjectId, TenantId};
 use crate::domain::revocation::{NewRevocation, RecordedRevocation, RevocationTarget};
 use crate::domain::session::RegisteredSession;
+use crate::service::ending::write_ending;
 use crate::service::templates::{Author, MAX_REASON};
 use crate::service::{Inner, Service, Unavailable};
 use serde_json::json;
@@ -94,24 +95,26 @@ async fn append(
     }
     let order = order.clone();
     let write = move |c: &mut DbConnection| {
-        let position =
-            log::append_revocation(c, &entry(&order, owner.as_ref(), now), now)?.position;
-        if let (RevocationTarget::Session(id), Some(owner)) = (&order.target, &owner) {
-            database::subjects::insert_ended(c, &ended(*id, owner, &order.author, now))?;
-        }
+        let position = match (&order.target, &owner) {
+            (RevocationTarget::Session(id), Some(owner)) => {
+                write_ending(c, &ended(*id, owner, &order.author, now), Vec::new())?
+            }
+            _ => log::append_revocation(c, &entry(&order, now), now)?.position,
+        };
         database::audit::insert(c, &event(&order, owner.as_ref(), position, now))?;
         Ok(position)
     };
     Ok(database.write(write).await?)
 }
 
-fn entry(order: &Order, owner: Option<&Owner>, now: Time) -> NewRevocation {
+/// Of anything but a session whose owner is known.
+fn entry(order: &Order, now: Time) -> NewRevocation {
     let Order { target, tenant, author } = order;
     NewRevocation {
         target: target.clone(),
-        tenant: tenant.clone().or_else(|| owner.map(|owner| owner.tenant.clone())),
+        tenant: tenant.clone(),
         audience: Vec::new(),
-        expires_at: owner.map_or_else(|| target.outlived_at(now), |owner| owner.ends_at),
+        expires_at: target.outlived_at(now),
         by: Some(author.name.clone()),
         reason: author.reason.clone(),
     }
@@ -167,10 +170,8 @@ impl Service {
         };
         let position = append(&inner.database, order, owner, now).await?;
         inner.catalog.catch_up().await?;
-        if let RevocationTarget::Session(session) = order.target
-            && let Err(error) = inner.tokens.end(&session, position).await
-        {
-            tracing::warn!(%error, %session, "an ended session is still in the token store; the log counts");
+        if let RevocationTarget::Session(session) = order.target {
+            inner.delete_ended(&session, position).await;
         }
         Ok(position)
     }
