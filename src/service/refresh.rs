@@ -174,6 +174,9 @@ impl Inner {
         }
         let subject = session.subject();
         let lives = seconds_until(session.ends_at, now).min(session.idle);
+        if lives == 0 {
+            return Err(NotRefreshed::Invalid("of a session in its last second"));
+        }
         let claimant = Claimant {
             subject: &subject,
             tenant: &session.tenant,

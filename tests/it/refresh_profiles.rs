@@ -14,10 +14,13 @@ on_both_stores!(
     without_a_window_each_repeat_is_late,
     a_window_is_as_long_as_its_client_declares,
     a_session_keeps_the_lifetimes_that_it_began_with,
+    a_token_that_stays_the_same_is_used_up_all_the_same,
+    a_tenants_lifetimes_count_where_they_are_shorter,
 );
 on_embedded_stores!(a_public_client_cannot_keep_its_refresh_tokens);
 
-/// The client `portal` keeps its refresh tokens; `web` has no window, `neighbour` the longest one.
+/// The client `portal` keeps its refresh tokens; `web` has no window, `neighbour` the longest one. Sessions of the
+/// tenant `acme` are shorter than any client's, those of `globex` longer.
 struct Declared(World);
 
 impl SetUp for Declared {
@@ -26,7 +29,13 @@ impl SetUp for Declared {
     async fn set_up(stores: Stores) -> Self {
         let world = World::with(stores, |mut deployment| {
             deployment.client("portal").insert("refresh_tokens".to_owned(), "stable".into());
+            for (tenant, idle, absolute) in [("acme", 120, 300), ("globex", 86_400, 31_536_000)] {
+                let tenant = deployment.tenant(tenant);
+                tenant.insert("session_idle".to_owned(), idle.into());
+                tenant.insert("session_absolute".to_owned(), absolute.into());
+            }
             for (client, lifetimes) in [
+                ("portal", toml! { session_idle = 600 session_absolute = 3600 }),
                 ("web", toml! { refresh_grace = 0 session_idle = 600 session_absolute = 3600 }),
                 ("neighbour", toml! { refresh_grace = 300 }),
             ] {
@@ -121,6 +130,47 @@ async fn a_session_keeps_the_lifetimes_that_it_began_with(Declared(mut world): D
     refused(&world, "web", &after).await;
     world.clock.advance(TimeDelta::seconds(590));
     refreshed(&world, "web", &before).await;
+}
+
+async fn a_token_that_stays_the_same_is_used_up_all_the_same(Declared(world): Declared) {
+    let (idle, used) = (at_portal(&world).await, at_portal(&world).await);
+    let (idle, used) = (&idle["refresh_token"], &used["refresh_token"]);
+    world.clock.advance(TimeDelta::seconds(599));
+    assert_eq!(&refreshed(&world, "portal", used).await, used);
+    world.clock.advance(TimeDelta::seconds(1));
+    refused(&world, "portal", idle).await;
+    for _ in 0..5 {
+        world.clock.advance(TimeDelta::seconds(598));
+        assert_eq!(&refreshed(&world, "portal", used).await, used);
+    }
+    // Used again and again, it comes to the end of its session.
+    let last = world.refresh("portal", used).await.expect(200).json();
+    assert!([9, 10].contains(&last["expires_in"].as_i64().unwrap()), "{last}");
+    // No token lives for a part of a second.
+    world.clock.advance(TimeDelta::milliseconds(9_500));
+    refused(&world, "portal", used).await;
+    world.clock.advance(TimeDelta::milliseconds(500));
+    refused(&world, "portal", used).await;
+}
+
+async fn a_tenants_lifetimes_count_where_they_are_shorter(Declared(world): Declared) {
+    let of_acme = world.sign_in("dana").await["refresh_token"].clone();
+    let idle = world.sign_in("dana").await["refresh_token"].clone();
+    let request = Request::web().with("tenant", "globex");
+    let of_globex = world.sign_in_at(&request, "gil").await["refresh_token"].clone();
+    world.clock.advance(TimeDelta::seconds(119));
+    let of_acme = refreshed(&world, "web", &of_acme).await;
+    world.clock.advance(TimeDelta::seconds(1));
+    refused(&world, "web", &idle).await;
+    world.clock.advance(TimeDelta::seconds(118));
+    let of_acme = refreshed(&world, "web", &of_acme).await;
+    world.clock.advance(TimeDelta::seconds(62));
+    refused(&world, "web", &of_acme).await;
+    // The client's, which are shorter than this tenant's.
+    world.clock.advance(TimeDelta::seconds(299));
+    let of_globex = refreshed(&world, "web", &of_globex).await;
+    world.clock.advance(TimeDelta::seconds(600));
+    refused(&world, "web", &of_globex).await;
 }
 
 async fn a_public_client_cannot_keep_its_refresh_tokens(Declared(mut world): Declared) {
