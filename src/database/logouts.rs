@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 use diesel::prelude::*;
 
 /// A sign-in that is under way has ended by then, whatever it waits for.
-const REMEMBERED: TimeDelta = TimeDelta::minutes(10);
+pub const LONGEST_SIGN_IN: TimeDelta = TimeDelta::minutes(10);
 
 /// Takes note of a logout token, until it would be refused anyhow. False: it was heeded before.
 pub fn heed(
@@ -38,25 +38,25 @@ pub fn is_over(
     session: &str,
     now: Time,
 ) -> Result<bool, DatabaseError> {
-    hold(c, provider, session, now)?;
+    hold(c, provider, session, now + LONGEST_SIGN_IN)?;
     let row = upstream_sessions::table.find((provider.as_str(), session));
     let (ended, until): (bool, i64) =
         row.select((upstream_sessions::ended, upstream_sessions::expires_at)).first(c)?;
     Ok(ended && until > to_millis(now))
 }
 
-/// From now on [`is_over`].
+/// From now on [`is_over`], until `until`.
 pub fn note_end(
     c: &mut DbConnection,
     provider: &ProviderId,
     session: &str,
-    now: Time,
+    until: Time,
 ) -> Result<(), DatabaseError> {
-    hold(c, provider, session, now)?;
+    hold(c, provider, session, until)?;
     diesel::update(upstream_sessions::table.find((provider.as_str(), session)))
         .set((
             upstream_sessions::ended.eq(true),
-            upstream_sessions::expires_at.eq(to_millis(now + REMEMBERED)),
+            upstream_sessions::expires_at.eq(to_millis(until)),
         ))
         .execute(c)?;
     Ok(())
@@ -66,14 +66,14 @@ fn hold(
     c: &mut DbConnection,
     provider: &ProviderId,
     session: &str,
-    now: Time,
+    until: Time,
 ) -> Result<(), DatabaseError> {
     on_each!(c, c => diesel::insert_into(upstream_sessions::table)
         .values((
             upstream_sessions::provider_id.eq(provider.as_str()),
             upstream_sessions::upstream_session.eq(session),
             upstream_sessions::ended.eq(false),
-            upstream_sessions::expires_at.eq(to_millis(now + REMEMBERED)),
+            upstream_sessions::expires_at.eq(to_millis(until)),
         ))
         .on_conflict((upstream_sessions::provider_id, upstream_sessions::upstream_session))
         .do_update()

@@ -1,9 +1,9 @@
-//! The register of the sessions that began with a sign-in: whose, from where, and until when.
+//! The register of sessions: whose, from where, and until when.
 
 use crate::database::connection::DbConnection;
 use crate::database::schema::{ended_sessions, sessions};
 use crate::database::{
-    DatabaseError, from_json, from_millis, from_position, to_millis, to_position,
+    DatabaseError, from_json, from_millis, from_position, logouts, to_millis, to_position,
 };
 use crate::domain::Time;
 use crate::domain::explanation::RecordedEnd;
@@ -11,6 +11,17 @@ use crate::domain::ids::{ProviderId, SessionId, SubjectId, TenantId};
 use crate::domain::session::RegisteredSession;
 use diesel::dsl::{exists, not};
 use diesel::prelude::*;
+
+/// False: the session at its provider that it came from is over, so it does not begin.
+pub fn begin(c: &mut DbConnection, session: &RegisteredSession) -> Result<bool, DatabaseError> {
+    if let Some(there) = &session.upstream_session
+        && logouts::is_over(c, &session.provider, there, session.begun_at)?
+    {
+        return Ok(false);
+    }
+    insert(c, session)?;
+    Ok(true)
+}
 
 pub fn insert(c: &mut DbConnection, session: &RegisteredSession) -> Result<(), DatabaseError> {
     diesel::insert_into(sessions::table)

@@ -1,17 +1,20 @@
 //! A provider tells that somebody has signed out there (OpenID Connect Back-Channel Logout 1.0): what came
 //! from that ends here.
 
+use crate::database::logouts::LONGEST_SIGN_IN;
 use crate::database::{self, DatabaseError, DbConnection, log};
 use crate::domain::Time;
 use crate::domain::audit::{AuditEvent, EndReason, EndedSession, EventKind};
 use crate::domain::ids::{ProviderId, SessionId, SubjectId};
+use crate::domain::provider::Provider;
 use crate::domain::revocation::{NewRevocation, RevocationTarget};
 use crate::domain::secret::Secret;
 use crate::domain::session::RegisteredSession;
 use crate::domain::tenant::Status;
 use crate::service::ending::write_ending;
 use crate::service::{Inner, Service, Unavailable};
-use crate::upstream::{Refusal, SignedOut, UpstreamError, VerifiedLogout};
+use crate::upstream::{LEEWAY, Refusal, SignedOut, UpstreamError, VerifiedLogout};
+use chrono::TimeDelta;
 use serde_json::json;
 
 /// Sessions that are ended one by one. Where one session at a provider has given rise to more, their people's
@@ -52,7 +55,7 @@ impl Service {
             UpstreamError::Refused(refusal) => NotLoggedOut::Refused(refusal),
             other => Unavailable::from(other).into(),
         })?;
-        inner.end_signed_out(id, logout, now).await
+        inner.end_signed_out(&known.provider, logout, now).await
     }
 }
 
@@ -60,15 +63,16 @@ impl Inner {
     /// The token counts as heeded in the transaction that ends what it names: neither is without the other.
     async fn end_signed_out(
         &self,
-        provider: ProviderId,
+        provider: &Provider,
         logout: VerifiedLogout,
         now: Time,
     ) -> Result<(), NotLoggedOut> {
+        let (until, provider) = (now + remembered(provider), provider.id.clone());
         let write = self.database.write(move |c| {
             if !database::logouts::heed(c, &provider, &logout.id, logout.expires_at)? {
                 return Ok(Err(NotLoggedOut::Replayed));
             }
-            write_logout(c, &provider, &logout.signed_out, now).map(Ok)
+            write_logout(c, &provider, &logout.signed_out, until, now).map(Ok)
         });
         let ended = write.await.map_err(Unavailable::from)??;
         // It stands, and the token is used up: the provider need not tell again. A node that cannot read the log
@@ -83,11 +87,21 @@ impl Inner {
     }
 }
 
+/// For so long nothing begins that came from a session that is over there.
+fn remembered(provider: &Provider) -> TimeDelta {
+    // What a provider has said before may be brought for so long.
+    let brought = provider.exchange.as_ref().map(|rules| TimeDelta::seconds(rules.max_age.into()));
+    brought.map_or(LONGEST_SIGN_IN, |brought| LONGEST_SIGN_IN.max(brought + LEEWAY))
+}
+
+/// `until`: so long the session there counts as over.
+///
 /// The sessions that were ended by themselves, with the positions of their entries.
 fn write_logout(
     c: &mut DbConnection,
     provider: &ProviderId,
     signed_out: &SignedOut,
+    until: Time,
     now: Time,
 ) -> Result<Vec<(SessionId, u64)>, DatabaseError> {
     let (session, subject) = match signed_out {
@@ -98,7 +112,7 @@ fn write_logout(
         SignedOut::Session { session, subject } => (session, subject),
     };
     let subject = subject.as_ref().map(|subject| SubjectId::person(provider, subject));
-    database::logouts::note_end(c, provider, session, now)?;
+    database::logouts::note_end(c, provider, session, until)?;
     let came_from_it = database::sessions::list_of_upstream(
         c,
         (provider, session),
@@ -142,7 +156,9 @@ fn end_one(
         address: None,
         would_have_ended_at: session.ends_at,
     };
-    Ok((id, write_ending(c, &ended, Vec::new(), &event)?))
+    let position = write_ending(c, &ended, Vec::new())?;
+    database::audit::insert(c, &event)?;
+    Ok((id, position))
 }
 
 /// Everything of theirs that began before.

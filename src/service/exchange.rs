@@ -2,6 +2,7 @@
 //! our access tokens for a narrower one. Both run along the one line of `issue`.
 
 use crate::catalog::KnownProvider;
+use crate::database;
 use crate::domain::Time;
 use crate::domain::authorization::{Wanted, check_audience};
 use crate::domain::client::GrantType;
@@ -11,6 +12,7 @@ use crate::domain::permission::PermissionSet;
 use crate::domain::provider::ProviderKind;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{Digest, Secret};
+use crate::domain::session::{RegisteredSession, Session};
 use crate::domain::subject::Subject;
 use crate::domain::tenant::Status;
 use crate::service::authenticate::AuthenticatedClient;
@@ -153,6 +155,11 @@ impl Inner {
             now,
         };
         let token = self.mint(&mint).map_err(Unavailable::from)?;
+        if let (true, Some(there)) =
+            (provider.provider.backchannel_logout, verified.identity.session)
+        {
+            self.register(&session, there).await?;
+        }
         self.track(&session, now).await.map_err(|error| match error {
             NotRedeemed::NotIssued(error) => NotExchanged::NotIssued(error),
             NotRedeemed::Invalid(_) | NotRedeemed::GrantNotAllowed => {
@@ -192,6 +199,18 @@ impl Inner {
                 other => Unavailable::from(other).into(),
             }
         })
+    }
+
+    /// A session at the provider ends all that came from it, where the provider tells.
+    async fn register(&self, session: &Session, there: String) -> Result<(), NotExchanged> {
+        let mut registered = RegisteredSession::from(session.clone());
+        registered.upstream_session = Some(there);
+        let begin = self.database.write(move |c| database::sessions::begin(c, &registered));
+        if begin.await.map_err(Unavailable::from)? {
+            Ok(())
+        } else {
+            Err(NotExchanged::SubjectToken("of a session at the provider that is over"))
+        }
     }
 
     /// An ID token with a `jti` is taken once.

@@ -375,13 +375,10 @@ impl Inner {
         let sealed = token.as_ref().map(seal).transpose()?;
         let write = self.database.write(move |c| {
             let now = session.begun_at;
-            if let Some(there) = &session.upstream_session
-                && database::logouts::is_over(c, &session.provider, there, now)?
-            {
+            if !database::sessions::begin(c, &session)? {
                 return Ok(Err(SignedOutMeanwhile));
             }
             database::subjects::put(c, &subject, &upstream_subject, &session.tenant, now)?;
-            database::sessions::insert(c, &session)?;
             if rechecked {
                 let (id, ends_at) = (&session.id, session.ends_at);
                 database::upstream_tokens::insert(c, id, sealed.as_deref(), now, ends_at)?;

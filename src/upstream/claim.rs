@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// How far the provider's clock may be from ours.
-pub(super) const LEEWAY: TimeDelta = TimeDelta::seconds(60);
+pub const LEEWAY: TimeDelta = TimeDelta::seconds(60);
 
 /// SECURITY: a claim of the wrong type is an error and never an absent claim.
 pub(super) fn text<'a>(

@@ -18,6 +18,7 @@ mod recheck;
 #[cfg(test)]
 mod tests;
 
+pub use claim::LEEWAY;
 pub use error::{Cause, Misconfiguration, Outage, Refusal, UpstreamError};
 pub use login::{CallbackAnswer, LoginOptions, PendingLogin};
 pub use logout_token::{SignedOut, VerifiedLogout};

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use reqwest::Method;
-use rolemint::database::log;
+use rolemint::database::{DbConnection, log};
 use rolemint::domain::audit::EventKind;
 use rolemint::domain::ids::{SessionId, SubjectId};
 use rolemint::domain::revocation::{NewRevocation, RevocationTarget};
@@ -21,6 +21,7 @@ on_both_stores!(
     a_logout_at_the_provider_ends_what_came_from_that_session,
     a_logout_of_a_person_ends_all_that_began_before,
     a_session_is_narrowed_to_its_person,
+    what_an_exchange_gave_ends_with_the_session_there,
     a_code_that_is_not_redeemed_yet_gives_nothing_any_more,
     a_sign_in_that_crosses_the_logout_of_its_session_signs_nobody_in,
     a_sign_in_that_crosses_the_logout_of_its_person_gives_nothing,
@@ -181,6 +182,29 @@ async fn a_session_is_narrowed_to_its_person(world: World) {
     assert_alive(&world, &danas).await;
     told(&world, &json!({ "sid": name })).await;
     assert_over(&world, &danas).await;
+}
+
+async fn exchange(world: &World, there: &Value) -> Answer {
+    let jti = crate::harness::unguessable();
+    let token = world.id_token("dana", &json!({ "jti": jti, "sid": there })).await;
+    world.exchange("backend", &token, crate::harness::flow::ID_TOKEN, &[]).await
+}
+
+async fn what_an_exchange_gave_ends_with_the_session_there(world: World) {
+    let given = exchange(&world, &json!("there")).await.expect(200).json();
+    let other = exchange(&world, &json!("elsewhere")).await.expect(200).json();
+    let nowhere = exchange(&world, &Value::Null).await.expect(200).json();
+    told(&world, &json!({ "sid": "there", "sub": "dana" })).await;
+    assert!(!world.is_active(&given["access_token"]).await);
+    assert!(world.is_active(&other["access_token"]).await);
+    assert!(world.is_active(&nowhere["access_token"]).await);
+    let ended = session_of(&given["access_token"]);
+    let find = move |c: &mut DbConnection| database::sessions::find_end(c, &ended);
+    let end = world.database().await.read(find).await.unwrap().unwrap();
+    assert_eq!(end.words, "signed out at the provider");
+    // Nor is anything given for what was said of that session before; of others, it is.
+    exchange(&world, &json!("there")).await.expect_error(400, "invalid_request");
+    exchange(&world, &json!("elsewhere")).await.expect(200);
 }
 
 async fn a_code_that_is_not_redeemed_yet_gives_nothing_any_more(world: World) {

@@ -140,7 +140,7 @@ async fn use_every_table(database: &Database) -> Result<(), DatabaseError> {
         database::audit::insert(c, &event)?;
         let provider = &person.provider;
         assert!(!database::logouts::is_over(c, provider, "there", now)?);
-        database::logouts::note_end(c, provider, "there", now)?;
+        database::logouts::note_end(c, provider, "there", now + TimeDelta::hours(1))?;
         assert!(database::logouts::is_over(c, provider, "there", now)?);
         database::upstream_tokens::insert(c, &session, Some("sealed"), now, now)?;
         assert!(database::upstream_tokens::take_turn(c, &session, now, now)?);
