@@ -90,8 +90,18 @@ pub struct FeedFilter {
 }
 
 impl FeedFilter {
-    pub fn of(client: &Client, tenants: BTreeSet<TenantId>) -> Self {
-        Self { audiences: client.introspects.clone(), tenants }
+    /// What a client asks for: of these audiences, or of all that it introspects if it names none. None: one of
+    /// them is not for it to hear of.
+    pub fn of(
+        client: &Client,
+        audiences: BTreeSet<String>,
+        tenants: BTreeSet<TenantId>,
+    ) -> Option<Self> {
+        if audiences.is_empty() {
+            return Some(Self { audiences: client.introspects.clone(), tenants });
+        }
+        // SECURITY: left out, it would be missed: whoever asks would take what it never hears of for not revoked.
+        audiences.is_subset(&client.introspects).then_some(Self { audiences, tenants })
     }
 
     pub fn lets_through(&self, entry: &FeedEntry) -> bool {

@@ -74,6 +74,8 @@ impl Feed {
 
 #[derive(Debug, thiserror::Error)]
 pub enum NotOpened {
+    #[error("the client does not introspect that audience")]
+    Audience,
     #[error("as many streams are open as may be")]
     TooMany,
     #[error(transparent)]
@@ -105,14 +107,30 @@ enum At {
     Position(u64),
 }
 
+/// What a reader cares for.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// None: all that it introspects.
+    pub audiences: BTreeSet<String>,
+    /// None: all.
+    pub tenants: BTreeSet<TenantId>,
+}
+
+impl Wanted {
+    fn filter(self, reader: &ResourceServer) -> Option<FeedFilter> {
+        FeedFilter::of(reader.client(), self.audiences, self.tenants)
+    }
+}
+
 impl Service {
-    /// `last`: the position that the reader has seen. `tenants`: those that it cares for; none is all.
+    /// `last`: the position that the reader has seen.
     pub async fn open_feed(
         &self,
         reader: ResourceServer,
-        tenants: BTreeSet<TenantId>,
+        wanted: Wanted,
         last: Option<u64>,
     ) -> Result<FeedStream, NotOpened> {
+        let filter = wanted.filter(&reader).ok_or(NotOpened::Audience)?;
         let inner = Arc::clone(&self.0);
         let place = inner.feed.0.places.take(&reader.client().id).ok_or(NotOpened::TooMany)?;
         let mut applied = inner.revision().map_err(Unavailable::from)?;
@@ -122,7 +140,7 @@ impl Service {
             applied = inner.catalog.revocations().applied();
         }
         Ok(FeedStream {
-            filter: FeedFilter::of(reader.client(), tenants),
+            filter,
             at: At::Beginning(Start::of(last, applied)),
             applied: inner.catalog.applied(),
             closed: inner.feed.0.closed.subscribe(),

@@ -180,7 +180,7 @@ impl Verifier {
             return Err(Misconfigured::Reader);
         }
         let Settings { issuer, audience, client_id, client_secret, reader, tenants, .. } = settings;
-        let of_tenants = of_tenants(&tenants);
+        let query = query(&audience, &tenants);
         let asks_for_vocabulary = settings.vocabulary.is_none();
         let shared = Arc::new(Shared {
             issuer: Issuer::new(&issuer, &client_id, &client_secret)?,
@@ -208,7 +208,7 @@ impl Verifier {
                     }
                 };
                 tokio::join!(
-                    shared.follow(follow, &of_tenants),
+                    shared.follow(follow, &query),
                     reporting,
                     learning,
                     shared.keys.keep(&shared.issuer),
@@ -247,12 +247,11 @@ fn is_reader(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-fn of_tenants(tenants: &BTreeSet<TenantId>) -> String {
-    if tenants.is_empty() {
-        return String::new();
-    }
-    let pairs = tenants.iter().map(|tenant| ("tenant", tenant.as_str()));
-    format!("?{}", form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish())
+/// What is asked for. The server refuses a client that may not hear of the audience's tokens.
+fn query(audience: &str, tenants: &BTreeSet<TenantId>) -> String {
+    let tenants = tenants.iter().map(|tenant| ("tenant", tenant.as_str()));
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("audience", audience).extend_pairs(tenants).finish()
 }
 
 impl Shared {
@@ -283,13 +282,13 @@ impl Shared {
     }
 
     /// Goes on for ever.
-    async fn follow(&self, follow: Follow, of_tenants: &str) {
+    async fn follow(&self, follow: Follow, query: &str) {
         match follow {
             Follow::Stream => {
-                follow::stream(self, &format!("/v1/revocations{of_tenants}")).await;
+                follow::stream(self, &format!("/v1/revocations?{query}")).await;
             }
             Follow::Snapshot { every } => {
-                let path = format!("/v1/revocations/snapshot{of_tenants}");
+                let path = format!("/v1/revocations/snapshot?{query}");
                 follow::snapshots(self, &path, every).await;
             }
         }

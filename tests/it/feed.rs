@@ -7,7 +7,7 @@ use rolemint::domain::revocation::{NewRevocation, RevocationTarget};
 use serde_json::{Value, json};
 
 use crate::harness::feed::Stream;
-use crate::harness::flow::{PORTAL_URI, Request, claims};
+use crate::harness::flow::{API, PORTAL_URI, Request, claims};
 use crate::harness::http::Browser;
 use crate::harness::servers::Postgres;
 use crate::harness::world::{World, open};
@@ -21,6 +21,7 @@ on_both_stores!(
 );
 on_embedded_stores!(
     only_a_client_that_introspects_may_read,
+    whoever_asks_for_an_audience_of_others_is_refused,
     a_reader_of_one_tenant_is_spared_the_others,
     a_position_that_is_none_begins_over,
     a_slow_reader_misses_nothing,
@@ -269,6 +270,26 @@ async fn only_a_client_that_introspects_may_read(world: World) {
     let answer = world.feed_refused(Some(&world.basic("narrow")), "").await;
     assert_eq!(answer.header("www-authenticate"), "");
     answer.expect_problem(403, "forbidden");
+}
+
+/// Rather than that it is not told, which nobody would notice.
+async fn whoever_asks_for_an_audience_of_others_is_refused(world: World) {
+    let encoded = |audience: &str| {
+        url::form_urlencoded::Serializer::new("?".to_owned())
+            .append_pair("audience", audience)
+            .finish()
+    };
+    let (api, own) = (encoded(API), encoded(&world.issuer));
+    for query in [api.clone(), format!("{own}&audience=x")] {
+        let backend = world.basic("backend");
+        world.feed_refused(Some(&backend), &query).await.expect_problem(403, "forbidden");
+    }
+    // And who introspects several hears of those alone for which it asks.
+    let kept = world.sign_in_at(&Request::of("portal", PORTAL_URI), "dana").await;
+    world.revoke("portal", &kept["access_token"]).await.expect(200);
+    let browser = world.browser();
+    let mut of_api = world.feed_at(&browser, "api", &api, None).await;
+    assert_eq!(of_api.alive().await.0.len(), 1);
 }
 
 async fn a_reader_of_one_tenant_is_spared_the_others(world: World) {

@@ -78,6 +78,9 @@ async fn a_snapshot_is_for_a_client_that_introspects(world: World) {
     let path = "/v1/revocations/snapshot";
     browser.get(path).await.expect_problem(401, "not-authenticated");
     world.snapshot("narrow", "", "").await.expect_problem(403, "forbidden");
+    // Nor of tokens that it does not introspect.
+    let others = "?audience=https%3A%2F%2Fothers.example";
+    world.snapshot("api", others, "").await.expect_problem(403, "forbidden");
     let answer = world.applied("narrow", &json!({ "reader": "a", "position": 0 })).await;
     answer.expect_problem(403, "forbidden");
 }

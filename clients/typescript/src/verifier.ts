@@ -83,10 +83,10 @@ export class Verifier {
   }
 
   #follow(issuer: Issuer): void {
-    const { tenants, follow, clientId, reader, vocabulary, onProblem } = this.#options;
+    const { audience, tenants, follow, clientId, reader, vocabulary, onProblem } = this.#options;
     const { signal } = this.#closing;
     const replica = this.#replica;
-    const following = { issuer, replica, tenants, signal, outage: new Outage(onProblem) };
+    const following = { issuer, replica, audience, tenants, signal, outage: new Outage(onProblem) };
     if (follow === 'stream') void followStream(following);
     else void followSnapshots({ ...following, ...follow, keys: this.#keys, clientId, skew: SKEW, monotonic, wall });
     if (reader !== undefined) void reportApplied({ issuer, replica, reader, signal, monotonic });

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { afterEach, beforeEach, test } from 'node:test';
 import { promisify } from 'node:util';
 import { IssuerProblem, Verifier } from '../dist/index.js';
-import { CLIENT, entry, frame, Issuer, soon } from './issuer.mjs';
+import { AUDIENCE, CLIENT, entry, frame, Issuer, soon } from './issuer.mjs';
 
 let issuer;
 let open = [];
@@ -30,11 +30,11 @@ const beginning = (position, ...entries) => [
   frame('position', { position }, position),
 ].join('');
 
-test('it authenticates as RFC 6749 says, and asks for the tenants that it was told', async () => {
+test('it authenticates as RFC 6749 says, and asks for its audience and the tenants that it was told', async () => {
   const verifier = await start({ tenants: ['acme', 'globex'] });
   assert.ok(!verifier.isStale && verifier.position === 10);
   const [{ url, headers }] = feeds();
-  assert.equal(url, '/v1/revocations?tenant=acme&tenant=globex');
+  assert.equal(url, `/v1/revocations?audience=${encodeURIComponent(AUDIENCE)}&tenant=acme&tenant=globex`);
   const [id, secret] = Buffer.from(headers.authorization.slice('Basic '.length), 'base64').toString().split(':');
   assert.deepEqual([id, secret], [CLIENT.clientId, 's3cret+%2B%2F%2541%3A%C3%A9']);
   assert.equal(headers['last-event-id'], undefined);

@@ -2,7 +2,7 @@
 //! that they have applied.
 
 use crate::domain::feed::parse_position;
-use crate::domain::ids::{ReaderName, TenantId};
+use crate::domain::ids::ReaderName;
 use crate::http::api::answer::nothing;
 use crate::http::api::json::read_json;
 use crate::http::api::precondition::has_seen;
@@ -10,13 +10,12 @@ use crate::http::api::problem::{Kind, Mistake, Problem};
 use crate::http::api::resource_server::Reader;
 use crate::http::body::Body;
 use crate::http::parameters::Parameters;
-use crate::service::feed::{FeedStream, NotHeard, NotOpened};
+use crate::service::feed::{FeedStream, NotHeard, NotOpened, Wanted};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{self, HeaderName};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -30,11 +29,11 @@ pub(in crate::http) async fn stream(
     reader: Reader,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let (tenants, after) = parameters(&request)?;
+    let (wanted, after) = parameters(&request)?;
     let last = request.headers().get(LAST_EVENT_ID).map(|last| last.to_str().unwrap_or_default());
     let last = last.or(after.as_deref()).and_then(parse_position);
     let Reader { server, service } = reader;
-    let stream = service.open_feed(server, tenants, last).await?;
+    let stream = service.open_feed(server, wanted, last).await?;
     let mut response = HttpResponse::Ok();
     response
         .insert_header((header::CONTENT_TYPE, "text/event-stream"))
@@ -56,9 +55,9 @@ pub(in crate::http) async fn show_snapshot(
     reader: Reader,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let (tenants, _) = parameters(&request)?;
+    let (wanted, _) = parameters(&request)?;
     let Reader { server, service } = reader;
-    let snapshot = service.snapshot(server, tenants)?;
+    let snapshot = service.snapshot(server, wanted)?;
     // Weak: each is signed anew, and says the same.
     let tag = format!("W/\"{}\"", snapshot.tag());
     let mut response =
@@ -84,19 +83,21 @@ pub(in crate::http) async fn hear_applied(
     Ok(nothing())
 }
 
-/// The tenants that a reader cares for, and where it was, if it says so here.
-fn parameters(request: &HttpRequest) -> Result<(BTreeSet<TenantId>, Option<String>), Problem> {
+/// What a reader cares for, and where it was, if it says so here.
+fn parameters(request: &HttpRequest) -> Result<(Wanted, Option<String>), Problem> {
     let malformed = |_| Problem::invalid("the query of the address is malformed");
     let query = request.query_string().as_bytes();
-    let parameters = Parameters::parse_repeating(query, &["tenant"]).map_err(malformed)?;
+    let parameters =
+        Parameters::parse_repeating(query, &["audience", "tenant"]).map_err(malformed)?;
     if parameters.repeated().is_some() {
-        return Err(Problem::invalid("give each parameter but `tenant` once"));
+        return Err(Problem::invalid("give each parameter but `audience` and `tenant` once"));
     }
     let tenants = parameters.all("tenant").into_iter().map(|id| id.parse());
-    let tenants = tenants.collect::<Result<_, _>>();
+    let tenants: Result<_, _> = tenants.collect();
     // SECURITY: a name that is none is not left out, or the reader would hear of less than it thinks.
     let wrong = |_| Problem::invalid("the parameter `tenant` has to be the id of a tenant");
-    Ok((tenants.map_err(wrong)?, parameters.owned("after")))
+    let audiences = parameters.all("audience").into_iter().collect();
+    Ok((Wanted { audiences, tenants: tenants.map_err(wrong)? }, parameters.owned("after")))
 }
 
 type Next = Pin<Box<dyn Future<Output = (FeedStream, Option<String>)>>>;
@@ -142,6 +143,10 @@ impl MessageBody for Frames {
 impl From<NotOpened> for Problem {
     fn from(not: NotOpened) -> Self {
         match not {
+            NotOpened::Audience => {
+                let detail = "ask for audiences that the client is declared to introspect";
+                Self::new(Kind::Forbidden, detail).because(&not).challenging(&[])
+            }
             NotOpened::TooMany => {
                 Self::new(Kind::Unavailable, "close a stream, or ask for a higher limit")
                     .because(&not)

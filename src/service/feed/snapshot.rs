@@ -3,12 +3,12 @@
 use crate::catalog::News;
 use crate::domain::feed::{FeedEntry, FeedFilter};
 use crate::domain::ids::{ClientId, TenantId};
+use crate::service::feed::{NotOpened, Wanted};
 use crate::service::resource_server::ResourceServer;
 use crate::service::{Service, Unavailable};
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// `typ` of a snapshot.
@@ -49,13 +49,10 @@ impl Snapshot {
 
 impl Service {
     /// What a reader would be shown now.
-    pub fn snapshot(
-        &self,
-        reader: ResourceServer,
-        tenants: BTreeSet<TenantId>,
-    ) -> Result<Snapshot, Unavailable> {
-        let position = self.0.revision()?;
-        Ok(Snapshot { filter: FeedFilter::of(reader.client(), tenants), position, reader })
+    pub fn snapshot(&self, reader: ResourceServer, wanted: Wanted) -> Result<Snapshot, NotOpened> {
+        let filter = wanted.filter(&reader).ok_or(NotOpened::Audience)?;
+        let position = self.0.revision().map_err(Unavailable::from)?;
+        Ok(Snapshot { filter, position, reader })
     }
 
     pub async fn sign_snapshot(&self, snapshot: &Snapshot) -> Result<String, Unavailable> {

@@ -56,7 +56,7 @@ export async function followSnapshots(polling: Polling): Promise<void> {
   const ask = async () => {
     // What is answered was so when it was asked for, or later.
     const asOf = polling.monotonic();
-    const path = pathFor('/v1/revocations/snapshot', polling.tenants);
+    const path = pathFor('/v1/revocations/snapshot', polling);
     const document = await issuer.document(path, last?.etag, signal);
     if (!document) {
       replica.confirm(asOf);

@@ -11,15 +11,18 @@ const SILENCE = 3_000;
 export interface Following {
   readonly issuer: Issuer;
   readonly replica: Replica;
+  /** Whose tokens are checked here: the server refuses a client that may not hear of them. */
+  readonly audience: string;
   readonly tenants: readonly string[];
   readonly outage: Outage;
   readonly signal: AbortSignal;
 }
 
 /** The path with the tenants that are asked for: none means all. */
-export function pathFor(path: string, tenants: readonly string[]): string {
-  const query = new URLSearchParams(tenants.map((tenant): [string, string] => ['tenant', tenant]));
-  return query.size === 0 ? path : `${path}?${query.toString()}`;
+export function pathFor(path: string, { audience, tenants }: Pick<Following, 'audience' | 'tenants'>): string {
+  const query = new URLSearchParams({ audience });
+  for (const tenant of tenants) query.append('tenant', tenant);
+  return `${path}?${query.toString()}`;
 }
 
 export async function followStream(following: Following): Promise<void> {
@@ -41,7 +44,8 @@ export async function followStream(following: Following): Promise<void> {
 }
 
 /** One connection, to its end, which always is an error. */
-async function readStream({ issuer, replica, tenants, signal }: Following, alive: () => void): Promise<never> {
+async function readStream(following: Following, alive: () => void): Promise<never> {
+  const { issuer, replica, signal } = following;
   const connection = new AbortController();
   const end = () => connection.abort(signal.reason);
   const silence = setTimeout(() => connection.abort(new IssuerProblem('the feed fell silent')), SILENCE);
@@ -49,7 +53,7 @@ async function readStream({ issuer, replica, tenants, signal }: Following, alive
   signal.addEventListener('abort', end, { once: true });
   try {
     signal.throwIfAborted();
-    const path = pathFor('/v1/revocations', tenants);
+    const path = pathFor('/v1/revocations', following);
     const stream = await issuer.stream(path, replica.resumesAt?.toString(), connection.signal);
     const parser = new EventStreamParser();
     for await (const bytes of stream) {
