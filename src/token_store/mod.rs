@@ -306,6 +306,8 @@ impl TokenStore {
     /// Deletes a session whose ending stands in the log at `position`.
     pub async fn end(&self, id: &SessionId, position: u64) -> Result<()> {
         let bucket = id.bucket();
+        // What others see while this step is under way says nothing about it.
+        let mut seen = self.witness().seen(bucket);
         let mut marker = match self {
             Self::Embedded(store) => store.delete(id).await?,
             Self::Redis(store) => store.delete(id).await?,
@@ -313,7 +315,7 @@ impl TokenStore {
         // The marker may pass an ending only together with all endings before it: a server that died, or
         // could not reach the store, between its entry in the log and this call has left one behind.
         for _ in 0..ATTEMPTS {
-            if marker < self.witness().seen(bucket) {
+            if marker < seen {
                 // The store went back. The next step finds it so too, and has the time to write down.
                 return Ok(());
             }
@@ -321,6 +323,7 @@ impl TokenStore {
                 self.witness().note(bucket, marker);
                 return Ok(());
             }
+            seen = self.witness().seen(bucket);
             marker = self.catch_up(bucket, marker, None).await?;
         }
         Err(still_behind(bucket))
@@ -333,10 +336,6 @@ impl TokenStore {
     /// that refresh tokens, which only we can have made, are believed where they are ahead of the store.
     async fn catch_up(&self, bucket: u8, marker: u64, now: Option<Time>) -> Result<u64> {
         let witness = self.witness();
-        let seen = witness.seen(bucket);
-        if marker < seen {
-            tracing::warn!(bucket, marker, seen, "the token store went back in time; catching up");
-        }
         let went_back_at = now.map_or(0, record::milliseconds);
         let endings = witness.database.session_endings(bucket, marker).await;
         let endings = endings.map_err(|error| TokenStoreError::Unavailable(error.into()))?;
@@ -367,17 +366,20 @@ struct Attempts<'a> {
     now: Time,
     /// Whoever comes while a bucket is behind finds it so: one catches up, the others wait.
     turn: Option<tokio::sync::MutexGuard<'a, ()>>,
+    /// What this server had seen of the bucket before it took the step.
+    seen: u64,
     left: usize,
 }
 
 impl<'a> Attempts<'a> {
     fn new(store: &'a TokenStore, id: &SessionId, at: LogPosition, now: Time) -> Self {
-        Self { store, bucket: id.bucket(), at, now, turn: None, left: ATTEMPTS }
+        Self { store, bucket: id.bucket(), at, now, turn: None, seen: 0, left: ATTEMPTS }
     }
 
     /// What the marker must have reached.
-    fn needed(&self) -> u64 {
-        self.store.witness().seen(self.bucket).max(self.at.required)
+    fn needed(&mut self) -> u64 {
+        self.seen = self.store.witness().seen(self.bucket);
+        self.seen.max(self.at.required)
     }
 
     /// What the step did. None: it is to be done again.
@@ -393,7 +395,11 @@ impl<'a> Attempts<'a> {
             return Ok(None);
         }
         self.left = self.left.checked_sub(1).ok_or_else(|| still_behind(bucket))?;
-        store.catch_up(bucket, step.marker, Some(self.now)).await?;
+        let (marker, seen) = (step.marker, self.seen);
+        if marker < seen {
+            tracing::warn!(bucket, marker, seen, "the token store went back in time; catching up");
+        }
+        store.catch_up(bucket, marker, Some(self.now)).await?;
         Ok(None)
     }
 }
