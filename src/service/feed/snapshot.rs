@@ -52,7 +52,7 @@ impl Service {
     pub fn snapshot(&self, reader: ResourceServer, wanted: Wanted) -> Result<Snapshot, NotOpened> {
         let filter = wanted.filter(&reader).ok_or(NotOpened::Audience)?;
         let position = self.0.revision().map_err(Unavailable::from)?;
-        Ok(Snapshot { filter, position, reader })
+        Ok(Snapshot { reader, filter, position })
     }
 
     pub async fn sign_snapshot(&self, snapshot: &Snapshot) -> Result<String, Unavailable> {
