@@ -1,33 +1,28 @@
 //! An installation with many tenants, sessions and people, and the service over it, in this process.
 
 use crate::Store;
+use crate::population::{self, session, tenant};
 use anyhow::{Context as _, bail};
-use chrono::TimeDelta;
 use rolemint::catalog::Catalog;
 use rolemint::clock::Clock;
 use rolemint::database::{Database, Location, subjects};
 use rolemint::deployment::{self, Surroundings};
 use rolemint::domain::Time;
-use rolemint::domain::ids::SubjectId;
-use rolemint::domain::ids::{SessionId, TenantId};
-use rolemint::domain::session::{RefreshState, Session};
+use rolemint::domain::ids::{SubjectId, TenantId};
 use rolemint::domain::subject::Subject;
 use rolemint::domain::token::RefreshClaims;
 use rolemint::service::deployment::check_templates;
 use rolemint::service::feed::{Feed, FeedLimits};
 use rolemint::service::{self, Parts, Service};
-use rolemint::signing::{KeyRing, SealingKey, random};
-use rolemint::token_store::{EmbeddedPath, LogPosition, TokenStore};
+use rolemint::signing::{KeyRing, SealingKey};
+use rolemint::token_store::{EmbeddedPath, TokenStore};
 use rolemint::upstream::{Upstream, UpstreamLimits};
 use serde_json::{Map, Value, json};
-use std::fmt::Write as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
-use tokio::task::JoinSet;
 
-const TENANTS: usize = 1000;
-/// Sessions that are begun at once, and people who are written in one transaction.
+/// People who are written in one transaction.
 const AT_ONCE: usize = 512;
 
 /// What counts: two permissions for everybody, one for each region.
@@ -115,13 +110,9 @@ impl Installation {
     }
 }
 
-fn tenant(number: usize) -> String {
-    format!("tenant-{}", number % TENANTS)
-}
-
 /// Without a grace window every refresh is a write.
 fn deployment() -> String {
-    let mut text = r#"
+    let client = r#"
         [[roles]]
         role = "clerk"
         template = "clerk.json"
@@ -132,31 +123,9 @@ fn deployment() -> String {
         grants = ["authorization_code", "refresh_token"]
         redirect_uris = ["http://127.0.0.1/callback"]
         lifetimes = { refresh_grace = 0 }
-    "#
-    .to_owned();
-    let mut table = String::new();
-    for number in 0..TENANTS {
-        let id = tenant(number);
-        // Writing to a string cannot fail.
-        write!(text, "\n[[tenants]]\nid = \"{id}\"\nname = \"{id}\"").ok();
-        write!(table, "\"{id}.example\" = \"{id}\", ").ok();
-    }
-    write!(
-        text,
-        r#"
-        [[providers]]
-        id = "corp"
-        kind = "oidc"
-        issuer = "http://127.0.0.1:2"
-        client_id = "rolemint"
-        keep_claims = ["email", "email_verified", "name", "roles", "regions"]
-        tenants = {{ by = "domain", table = {{ {table} }} }}
-        mappings = [{{ claim = "/roles", contains = "clerk", role = "clerk" }}]
-        "#,
-        table = table.trim_end_matches(", "),
-    )
-    .ok();
-    text
+    "#;
+    let tenants = population::declare(&["email", "email_verified", "name", "roles", "regions"]);
+    format!("{client}{tenants}")
 }
 
 async fn open(
@@ -208,48 +177,18 @@ async fn begin(
     now: Time,
 ) -> anyhow::Result<Vec<String>> {
     let mut refresh_tokens = Vec::new();
-    let mut begun: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    for number in 0..sessions {
-        let (subject, tenant, _) = person(number)?;
-        let session = Session {
-            id: SessionId::new(random()?),
-            subject: subject.id,
-            tenant,
-            client: "web".parse()?,
-            provider: subject.provider,
-            claims: subject.claims,
-            requested_scope: None,
-            protocol_scope: "openid profile email".parse()?,
-            requested_details: None,
-            audience: vec!["http://127.0.0.1:1".to_owned()],
-            refresh_key: Some(keys.newest_derivation()),
-            begun_at: now,
-            authenticated_at: Some(now),
-            begun: 0,
-            ends_at: now + TimeDelta::days(30),
-            idle: 7 * 24 * 3600,
-        };
+    let key = keys.newest_derivation();
+    population::begin(tokens, sessions, |number| {
+        let (subject, ..) = person(number)?;
+        let session = session(number, "web", subject.claims, "http://127.0.0.1:1", key, now)?;
         if number < known {
-            let key = keys.newest_derivation();
             let claims = RefreshClaims { key, session: session.id, generation: 1 };
             let token = keys.write_refresh_token(&claims, &session.client)?;
             refresh_tokens.push(token.reveal().clone());
         }
-        let store = tokens.clone();
-        begun.spawn(async move {
-            let ends_at = session.ends_at.timestamp_millis();
-            let idle = i64::from(session.idle) * 1000;
-            let state = RefreshState::begin(now.timestamp_millis(), idle, ends_at);
-            let at = LogPosition { required: 0, applied: 0 };
-            Ok(store.begin(&session, &state, at, now).await?)
-        });
-        if begun.len() >= AT_ONCE {
-            begun.join_next().await.context("nothing begun")???;
-        }
-    }
-    while let Some(done) = begun.join_next().await {
-        done??;
-    }
+        Ok(session)
+    })
+    .await?;
     Ok(refresh_tokens)
 }
 

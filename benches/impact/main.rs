@@ -14,6 +14,8 @@
 
 mod installation;
 mod load;
+#[path = "../population/mod.rs"]
+mod population;
 
 use crate::installation::{CANDIDATE, Installation};
 use crate::load::Load;

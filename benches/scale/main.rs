@@ -18,6 +18,8 @@ mod http;
 mod installation;
 mod load;
 mod memory;
+#[path = "../population/mod.rs"]
+mod population;
 #[path = "../floor/processes.rs"]
 #[expect(dead_code, reason = "the benchmark `floor` uses the rest")]
 mod processes;

@@ -1,6 +1,6 @@
 //! What a session takes in Redis.
 
-use crate::installation::{begin, session};
+use crate::population::{begin, session};
 use crate::{Store, processes};
 use anyhow::Context as _;
 use rolemint::clock::Clock;
@@ -27,7 +27,8 @@ pub(crate) async fn measure(sessions: usize) -> anyhow::Result<()> {
         let before = used_memory(&url)?;
         let now = Clock::System.now();
         let issuer = "https://login.example.com";
-        begin(&tokens, sessions, |number| session(number, &claims, issuer, 1, now)).await?;
+        begin(&tokens, sessions, |number| session(number, "bench", claims.clone(), issuer, 1, now))
+            .await?;
         let used = used_memory(&url)?.saturating_sub(before);
         let each = f64::from(u32::try_from(used / 1024)?) * 1024.0
             / f64::from(u32::try_from(sessions)?.max(1));
