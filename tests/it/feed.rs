@@ -41,7 +41,11 @@ fn a_node_that_cannot_read_the_log_ends_its_streams() {
         let database = database.split('?').next().unwrap().to_owned();
         Postgres::shared().sql(&database, "alter table heads rename to elsewhere");
         while stream.next().await.is_some() {}
-        world.feed_refused(Some(&world.basic("api")), "").await.expect_problem(503, "unavailable");
+        let api = world.basic("api");
+        for path in ["", "/snapshot"] {
+            let answer = world.feed_refused(Some(&api), path).await;
+            answer.expect_problem(503, "unavailable");
+        }
         Postgres::shared().sql(&database, "alter table elsewhere rename to heads");
         soon("the feed", async || {
             let answer = world.browser().get("/readyz").await;

@@ -224,11 +224,13 @@ async fn another_tenants_sessions_are_not_there(world: Administered) {
 async fn who_may_not_see_sessions_sees_none(world: Administered) {
     let tokens = world.sign_in("dana").await;
     let own = format!("/sessions/{}", session_of(&tokens["access_token"]));
+    // Nor whether there is one.
+    let none = format!("/sessions/{}", SessionId::new([0; 16]));
     let why = json!({ "reason": "why" });
     let order = json!({ "target": "role", "value": "admin", "reason": "why" });
     for username in ["dana", "otto"] {
         let desk = world.admin(username, "acme").await;
-        for path in [own.as_str(), "/sessions", "/sessions?tenant=acme", "/revocations"] {
+        for path in [&own, &none, "/sessions", "/sessions?tenant=acme", "/revocations"] {
             desk.get(path).await.expect_problem(403, "forbidden");
         }
         desk.post(&format!("{own}/revoke"), &why).await.expect_problem(403, "forbidden");
