@@ -12,7 +12,7 @@ use crate::domain::ids::{SessionId, TenantId};
 use crate::domain::revocation::{NewRevocation, RecordedRevocation, Revocation, RevocationTarget};
 use crate::domain::session::RegisteredSession;
 use chrono::TimeDelta;
-use diesel::dsl::max;
+use diesel::dsl::{max, min};
 use diesel::prelude::*;
 
 /// Which part of the catalog is no longer what it was.
@@ -215,10 +215,15 @@ pub fn list_live(
     limit: Option<u32>,
     now: Time,
 ) -> Result<Vec<Revocation>, DatabaseError> {
+    // What is kept for long after it was alive stands before what is: it is not walked through.
+    let alive = revocations::held_until.gt(to_millis(now));
+    let first: Option<i64> =
+        revocations::table.filter(alive).select(min(revocations::position)).first(c)?;
+    let Some(first) = first else { return Ok(Vec::new()) };
     let rows: Vec<RevocationRow> = revocations::table
-        .filter(revocations::position.gt(to_position(after)))
+        .filter(revocations::position.ge(first.max(to_position(after.saturating_add(1)))))
         .filter(revocations::position.le(to_position(upto)))
-        .filter(revocations::held_until.gt(to_millis(now)))
+        .filter(alive)
         .order(revocations::position)
         .limit(limit.map_or(i64::MAX, i64::from))
         .select((
