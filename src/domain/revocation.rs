@@ -250,10 +250,13 @@ pub struct TokenFacts<'a> {
     pub subject: &'a SubjectId,
     pub tenant: &'a TenantId,
     pub client: &'a ClientId,
+    /// The one that the session began for.
+    pub session_client: &'a ClientId,
     pub provider: &'a ProviderId,
     pub roles: &'a [Role],
     /// role@version, as in claim `tpl`.
     pub templates: &'a [String],
+    /// Or when its session began.
     pub issued_at: Time,
     /// The log position that the minting node had applied (claim `rev`).
     pub revision: u64,
@@ -432,9 +435,11 @@ impl RevocationView {
         lens.iter().sum::<usize>().saturating_add(recalled)
     }
 
-    fn issued_before_cut(&self, issued_at: Time, tenant: &TenantId) -> bool {
-        let cuts = self.before.0.keys().filter(|moment| issued_at < **moment);
-        cuts.into_iter().any(|moment| self.before.position(moment, tenant) > 0)
+    /// `revision`: the log position that was applied where it was issued. What is issued after the entry was
+    /// applied is not hit, whatever the clock said there.
+    fn issued_before_cut(&self, issued_at: Time, revision: u64, tenant: &TenantId) -> bool {
+        let mut cuts = self.before.0.keys().filter(|moment| issued_at < **moment);
+        cuts.any(|moment| revision < self.before.position(moment, tenant))
     }
 
     /// Whether an ending of this session is known.
@@ -453,11 +458,12 @@ impl RevocationView {
             || counts(self.api_keys.position(token.subject.as_str(), tenant))
             || counts(self.tenants.position(tenant, tenant))
             || counts(self.clients.position(token.client, tenant))
+            || counts(self.clients.position(token.session_client, tenant))
             || counts(self.providers.position(token.provider, tenant))
             || token.roles.iter().any(|role| counts(self.roles.position(role, tenant)))
             || token.templates.iter().any(|name| counts(self.templates.position(name, tenant)))
             || counts(self.unknown.position(&(), tenant))
-            || self.issued_before_cut(token.issued_at, tenant)
+            || self.issued_before_cut(token.issued_at, token.revision, tenant)
     }
 
     /// Whether sessions can be over because a template version was recalled.
@@ -497,7 +503,7 @@ impl RevocationView {
             || counts(self.tenants.position(tenant, tenant))
             || counts(self.clients.position(&session.client, tenant))
             || counts(self.providers.position(&session.provider, tenant))
-            || self.issued_before_cut(session.begun_at, tenant)
+            || self.issued_before_cut(session.begun_at, session.begun, tenant)
     }
 }
 
@@ -550,6 +556,7 @@ mod tests {
                 subject: &self.subject,
                 tenant: &self.tenant,
                 client: &self.client,
+                session_client: &self.client,
                 provider: &self.provider,
                 roles: &self.roles,
                 templates: &self.templates,
@@ -606,6 +613,15 @@ mod tests {
         assert!(token.dies_of(&revocation));
         token.revision = 6;
         assert!(!token.dies_of(&revocation), "minted by a node that had applied it");
+        // Nor a clock that is behind: by its time it was issued before.
+        let cut = entry(6, RevocationTarget::Before(at(105)));
+        assert!(!token.dies_of(&cut));
+        token.revision = 5;
+        assert!(token.dies_of(&cut));
+        let mut view = RevocationView::default();
+        view.apply(&cut);
+        assert!(view.ends_session(&session()));
+        assert!(!view.ends_session(&Session { begun: 6, ..session() }));
     }
 
     #[test]

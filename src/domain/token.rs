@@ -72,6 +72,12 @@ pub struct AccessClaims {
     /// The access tokens that this one was exchanged from: it dies with any of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ancestors: Vec<TokenId>,
+    /// The client that the session began for, where another holds this token: what ends the one ends the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_client: Option<ClientId>,
+    /// When the session began, where that was before `iat`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_iat: Option<i64>,
     /// Claims that the templates add; none of them has the name of one above.
     #[serde(flatten)]
     pub added: Map<String, Value>,
@@ -105,6 +111,16 @@ impl AccessClaims {
             tpl: take(m, "tpl")?,
             rev: take(m, "rev")?,
             ancestors: if m.contains_key("ancestors") { take(m, "ancestors")? } else { Vec::new() },
+            session_client: if m.contains_key("session_client") {
+                Some(take(m, "session_client")?)
+            } else {
+                None
+            },
+            session_iat: if m.contains_key("session_iat") {
+                Some(take(m, "session_iat")?)
+            } else {
+                None
+            },
             added: members
                 .into_iter()
                 .map(|(name, value)| Some((name, serde_json::from_str(value.get()).ok()?)))
@@ -120,10 +136,13 @@ impl AccessClaims {
             subject: &self.sub,
             tenant: &self.tenant,
             client: &self.client_id,
+            session_client: self.session_client.as_ref().unwrap_or(&self.client_id),
             provider: &self.provider,
             roles: &self.roles,
             templates: &self.tpl,
-            issued_at: Time::from_timestamp(self.iat, 0).unwrap_or_default(),
+            // A cut before which everything is over hits sessions by their beginning.
+            issued_at: Time::from_timestamp(self.session_iat.unwrap_or(self.iat).min(self.iat), 0)
+                .unwrap_or_default(),
             revision: self.rev,
         }
     }

@@ -189,6 +189,9 @@ impl Inner {
             tpl: grant.templates.clone(),
             rev: mint.revision,
             ancestors: mint.ancestors.to_vec(),
+            session_client: (session.client != known.client.id).then(|| session.client.clone()),
+            session_iat: Some(session.begun_at.timestamp())
+                .filter(|begun| *begun < now.timestamp()),
             added: grant.claims.clone(),
         };
         let access_token = self.write_access_token(known, &claims)?;

@@ -267,6 +267,8 @@ impl Inner {
             tpl: grant.templates.clone(),
             rev: self.catalog.revocations().applied(),
             ancestors: Vec::new(),
+            session_client: None,
+            session_iat: Some(now),
             added: grant.claims.clone(),
         };
         Ok(self.write_access_token(client, &claims)?.len())

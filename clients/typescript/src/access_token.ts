@@ -28,6 +28,10 @@ export interface AccessClaims {
   readonly revision: number;
   /** The access tokens that it was exchanged from: it dies with any of them. */
   readonly ancestors: readonly string[];
+  /** The client that the session began for: what ends it ends the token of another that was exchanged for it. */
+  readonly sessionClient: string;
+  /** When the session began, or the token, if that was earlier. */
+  readonly begunAt: number;
   /** All claims, as they stand in the token. */
   readonly all: Readonly<JsonObject>;
 }
@@ -59,7 +63,12 @@ export function parseAccessClaims(json: string): AccessClaims | undefined {
   };
   if (!isComplete(claims)) return undefined;
   if (notBefore !== undefined && asInteger(notBefore) === undefined) return undefined;
-  return { ...claims, notBefore: asInteger(notBefore), all };
+  const { clientId, issuedAt } = claims;
+  const sessionClient = claim('session_client') === undefined ? clientId : asName(claim('session_client'));
+  const sessionBegan = claim('session_iat') === undefined ? issuedAt : asInteger(claim('session_iat'));
+  if (sessionClient === undefined || sessionBegan === undefined) return undefined;
+  const begunAt = Math.min(sessionBegan, issuedAt);
+  return { ...claims, notBefore: asInteger(notBefore), sessionClient, begunAt, all };
 }
 
 type Complete<T> = { [K in keyof T]: Exclude<T[K], undefined> };

@@ -40,8 +40,10 @@ const LIFETIMES: std::ops::RangeInclusive<u64> = 1..=86_400;
 const DIRECTIVES: [&str; 5] = ["role", "description", "$if", "$each", "$as"];
 
 /// Claims that mean something of their own in a token of ours.
-const RESERVED_CLAIMS: [&str; 27] = [
+const RESERVED_CLAIMS: [&str; 29] = [
     "ancestors",
+    "session_client",
+    "session_iat",
     "provider",
     "iss",
     "sub",

@@ -12,7 +12,7 @@ const COMPARED: Readonly<Record<string, (token: AccessClaims) => readonly string
   session: ({ sessionId }) => [sessionId],
   subject: ({ subject }) => [subject],
   tenant: ({ tenant }) => [tenant],
-  client: ({ clientId }) => [clientId],
+  client: ({ clientId, sessionClient }) => [clientId, sessionClient],
   provider: ({ provider }) => [provider],
   api_key: ({ subject }) => [subject],
   role: ({ roles }) => roles,
@@ -45,7 +45,7 @@ export class RevocationView {
   ends(token: AccessClaims): boolean {
     if (token.revision < lastPosition(this.#unknown, token.tenant)) return true;
     for (const [moment, entries] of this.#before) {
-      if (token.issuedAt < moment && lastPosition(entries, token.tenant) >= 0) return true;
+      if (token.begunAt < moment && token.revision < lastPosition(entries, token.tenant)) return true;
     }
     for (const [target, known] of this.#byTarget) {
       if (known.size === 0) continue;
