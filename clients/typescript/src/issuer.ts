@@ -10,8 +10,11 @@ const TIMEOUT = 5_000;
 const MAX_BODY = 64 * 1024 * 1024;
 
 export interface Document {
-  readonly text: string;
+  /** Undefined: it still is the one with the tag that was sent. */
+  readonly text: string | undefined;
   readonly etag: string | undefined;
+  /** So many milliseconds ago it was so (RFC 9111 §5.1). */
+  readonly age: number;
 }
 
 export class Issuer {
@@ -38,11 +41,11 @@ export class Issuer {
 
   /** A public document, at an address of the metadata. */
   async publicDocument(address: string, signal: AbortSignal): Promise<string> {
-    return (await load(address, {}, signal))?.text ?? '';
+    return (await load(address, {}, signal)).text ?? '';
   }
 
-  /** A document for this client; undefined where it is still the one with this tag. */
-  async document(path: string, etag: string | undefined, signal: AbortSignal): Promise<Document | undefined> {
+  /** A document for this client, if it is not the one with this tag. */
+  async document(path: string, etag: string | undefined, signal: AbortSignal): Promise<Document> {
     const headers = { authorization: this.#authorization, ...(etag === undefined ? {} : { 'if-none-match': etag }) };
     return load(this.url + path, headers, signal);
   }
@@ -76,15 +79,15 @@ export class Issuer {
   }
 }
 
-/** Undefined: not modified. */
-function load(address: string, headers: Record<string, string>, signal: AbortSignal): Promise<Document | undefined> {
+function load(address: string, headers: Record<string, string>, signal: AbortSignal): Promise<Document> {
   return inTime(signal, async (limit) => {
     const response = await request(address, { headers, signal: limit });
+    const age = 1000 * (Number(response.headers.get('age')) || 0);
     if (response.status === 200) {
-      return { text: await bounded(response), etag: response.headers.get('etag') ?? undefined };
+      return { text: await bounded(response), etag: response.headers.get('etag') ?? undefined, age };
     }
     await response.body?.cancel();
-    if (response.status === 304) return undefined;
+    if (response.status === 304) return { text: undefined, etag: undefined, age };
     throw refused(new URL(address).pathname, response);
   });
 }

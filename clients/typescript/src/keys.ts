@@ -2,6 +2,7 @@
 import { importJWK, type CryptoKey, type JWK } from 'jose';
 import { IssuerProblem, type Issuer } from './issuer.js';
 import { isObject, member, parseJson } from './json.js';
+import { NotVerified } from './not_verified.js';
 import { pause } from './pause.js';
 
 export interface VerificationKey {
@@ -14,6 +15,8 @@ const ALGORITHMS: ReadonlySet<string> = new Set(['EdDSA', 'ES256', 'RS256']);
 
 /** An unknown `kid` costs one fetch in so many milliseconds at most: strangers choose it. */
 const COOLDOWN = 10_000;
+/** As above, after a fetch that came to nothing. */
+const RETRY = 1_000;
 /** The issuer lets them be kept so long. */
 const EVERY = 5 * 60_000;
 const MAX_KEYS = 64;
@@ -24,6 +27,7 @@ export class KeySet {
   #keys: ReadonlyMap<string, VerificationKey> = new Map();
   #text = '';
   #askedAt = 0;
+  #failed = false;
   #asking: Promise<void> | undefined;
 
   private constructor(load: () => Promise<string>, now: () => number) {
@@ -46,9 +50,12 @@ export class KeySet {
   /** Undefined: the issuer has no such key. */
   async find(kid: string): Promise<VerificationKey | undefined> {
     if (this.#keys.has(kid)) return this.#keys.get(kid);
-    if (this.#now() - this.#askedAt >= COOLDOWN) this.#ask();
+    if (this.#now() - this.#askedAt >= (this.#failed ? RETRY : COOLDOWN)) this.#ask();
     await this.#asking;
-    return this.#keys.get(kid);
+    const key = this.#keys.get(kid);
+    // It may be one of the keys by now, and is no fault of the token.
+    if (!key && this.#failed) throw new NotVerified('no_keys');
+    return key;
   }
 
   /** Whether this is one of the keys, as they are now. */
@@ -74,12 +81,15 @@ export class KeySet {
 
   async #read(): Promise<void> {
     this.#askedAt = this.#now();
+    this.#failed = true;
     const text = await this.#load();
-    if (text === this.#text) return;
-    const keys = await parseKeys(text);
-    if (keys.size === 0) throw new IssuerProblem('the issuer has no key that can be used');
-    this.#keys = keys;
-    this.#text = text;
+    if (text !== this.#text) {
+      const keys = await parseKeys(text);
+      if (keys.size === 0) throw new IssuerProblem('the issuer has no key that can be used');
+      this.#keys = keys;
+      this.#text = text;
+    }
+    this.#failed = false;
   }
 }
 

@@ -6,6 +6,7 @@ const DESCRIPTIONS = {
   opaque: 'an opaque token cannot be checked here',
   other_type: 'this is no access token, but a token of another kind',
   unknown_key: 'the access token names a key that the issuer does not have',
+  no_keys: 'the issuer could not be asked for its keys',
   signature: 'the signature of the access token is not right',
   issuer: 'the access token is another issuer\'s',
   audience: 'the access token is not for this resource server',
@@ -30,12 +31,12 @@ export class NotVerified extends Error {
 
   /** 503 where it is not the token's fault, with `Retry-After`; else 401, with `WWW-Authenticate`. */
   get status(): 401 | 503 {
-    return this.code === 'stale' ? 503 : 401;
+    return this.code === 'stale' || this.code === 'no_keys' ? 503 : 401;
   }
 
   /** The value of the header `WWW-Authenticate`; undefined where another token would not do better. */
   get wwwAuthenticate(): string | undefined {
-    if (this.code === 'stale') return undefined;
+    if (this.status === 503) return undefined;
     // Who has shown nothing is told nothing (RFC 6750 §3.1).
     if (this.code === 'missing') return 'Bearer';
     return `Bearer error="invalid_token", error_description="${this.message}"`;

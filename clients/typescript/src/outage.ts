@@ -10,7 +10,11 @@ export class Outage {
   failed(problem: unknown): void {
     if (this.#lasts) return;
     this.#lasts = true;
-    this.#tell(problem instanceof Error ? problem : new Error('something that is no error was thrown'));
+    try {
+      this.#tell(problem instanceof Error ? problem : new Error('something that is no error was thrown'));
+    } catch {
+      // Following goes on whatever becomes of those who are told.
+    }
   }
 
   over(): void {

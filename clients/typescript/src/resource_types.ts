@@ -20,7 +20,7 @@ export class ResourceTypes {
 
   static async load(issuer: Issuer, signal: AbortSignal): Promise<ResourceTypes> {
     const document = await issuer.document(PATH, undefined, signal);
-    return new ResourceTypes(issuer, Vocabulary.parse(parseJson(document?.text ?? '')), document?.etag);
+    return new ResourceTypes(issuer, Vocabulary.parse(parseJson(document.text ?? '')), document.etag);
   }
 
   static fixed(issuer: Issuer, vocabulary: unknown): ResourceTypes {
@@ -38,7 +38,7 @@ export class ResourceTypes {
       try {
         signal.throwIfAborted();
         const document = await this.#issuer.document(PATH, this.#etag, signal);
-        if (!document) continue;
+        if (document.text === undefined) continue;
         this.#current = Vocabulary.parse(parseJson(document.text));
         this.#etag = document.etag;
       } catch {

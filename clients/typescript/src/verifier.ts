@@ -65,12 +65,12 @@ export class Verifier {
     const options = checkOptions(given);
     const issuer = new Issuer(options.issuer, options.clientId, options.clientSecret);
     const closing = new AbortController();
+    // Before anything is asked for: whoever is told that it is wrong has nothing under way.
+    const fixed = options.vocabulary === undefined ? undefined : ResourceTypes.fixed(issuer, options.vocabulary);
     try {
       const [keys, types] = await Promise.all([
         KeySet.of(issuer, monotonic, closing.signal),
-        options.vocabulary === undefined
-          ? ResourceTypes.load(issuer, closing.signal)
-          : ResourceTypes.fixed(issuer, options.vocabulary),
+        fixed ?? ResourceTypes.load(issuer, closing.signal),
       ]);
       const verifier = new Verifier(options, keys, types, closing);
       verifier.#follow(issuer);

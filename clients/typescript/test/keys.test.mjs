@@ -37,10 +37,13 @@ test('a key that was taken back verifies nothing any more, and an issuer that is
   const known = await set.find('one');
   source.keys = undefined;
   source.now = 10_000;
-  assert.equal(await set.find('three'), undefined);
+  // Whether there is such a key is not known then, and is asked again soon.
+  await assert.rejects(set.find('three'), { code: 'no_keys', status: 503 });
   assert.ok(set.holds(known));
   source.keys = [two];
-  source.now = 20_000;
+  source.now = 10_999;
+  await assert.rejects(set.find('three'), { code: 'no_keys' });
+  source.now = 11_000;
   assert.equal(await set.find('three'), undefined);
   assert.ok(!set.holds(known));
   assert.equal(await set.find('one'), undefined);

@@ -37,6 +37,24 @@ test('it is stale until the first copy is whole, and when no sign of life has co
   assert.ok(reader.isStale);
 });
 
+test('what the server knew long ago is old', () => {
+  const reader = replica({ monotonic: 10_000, wall: 1000 });
+  accept(reader, 'reset', { position: 7 });
+  accept(reader, 'position', { position: 7, age_ms: 4999 });
+  assert.ok(!reader.isStale);
+  accept(reader, 'position', { position: 7, age_ms: 5001 });
+  assert.ok(reader.isStale);
+});
+
+test('an older copy revives nothing, until nothing has been heard for too long', () => {
+  const clock = { monotonic: 100, wall: 1000 };
+  const reader = replica(clock);
+  assert.ok(reader.replace([entry(7)], 7, 100));
+  assert.ok(!reader.replace([], 6, 100) && reader.ends(token));
+  clock.monotonic += 5001;
+  assert.ok(reader.replace([], 6, clock.monotonic) && !reader.ends(token));
+});
+
 test('the wall clock says nothing about staleness', () => {
   const clock = { monotonic: 0, wall: 1000 };
   const reader = replica(clock);

@@ -90,15 +90,21 @@ export class Replica {
         this.#apply(parseRevocation(parseJson(data)) ?? broken('an entry of the feed is none'));
         return false;
       case 'position':
-        this.#advance(positionIn(data));
+        this.#advance(positionIn(data), ageIn(data));
         return true;
       default:
         return false;
     }
   }
 
-  /** A whole copy, as it was at a moment of the monotonic clock. */
-  replace(revocations: readonly Revocation[], position: number, asOf: number): void {
+  /**
+   * A whole copy, as it was at a moment of the monotonic clock. False: it is older than what is known, and not taken.
+   *
+   * SECURITY: a node that is behind, or an old copy shown again, would revive what was revoked since. A log that was
+   * lost is believed when nothing has been heard of the other for too long.
+   */
+  replace(revocations: readonly Revocation[], position: number, asOf: number): boolean {
+    if (this.#position !== undefined && position < this.#position && !this.isStale) return false;
     const view = new RevocationView();
     revocations.forEach((revocation) => view.apply(revocation));
     this.#view = view;
@@ -106,6 +112,7 @@ export class Replica {
     this.#freshAt = asOf;
     this.#firstCopy?.();
     this.#sweep();
+    return true;
   }
 
   /** Nothing had changed at a moment of the monotonic clock. */
@@ -140,7 +147,7 @@ export class Replica {
     this.#position = Math.max(revocation.position, this.resumesAt);
   }
 
-  #advance(position: number): void {
+  #advance(position: number, age: number): void {
     const least = this.#incoming?.position ?? this.resumesAt;
     if (least === undefined) throw new BrokenStream('the feed began in its middle');
     if (position < least) throw new BrokenStream('the feed went back');
@@ -148,7 +155,7 @@ export class Replica {
     this.#incoming = undefined;
     this.#inPlace = true;
     this.#position = position;
-    this.#freshAt = this.#clocks.monotonic();
+    this.#freshAt = this.#clocks.monotonic() - age;
     this.#firstCopy?.();
     this.#sweep();
   }
@@ -164,6 +171,12 @@ export class Replica {
 function positionIn(data: string): number {
   const value = parseJson(data);
   return (isObject(value) ? asPosition(member(value, 'position')) : undefined) ?? broken('an event of the feed has no position');
+}
+
+/** How long ago the server knew that this is all, in milliseconds. */
+function ageIn(data: string): number {
+  const value = parseJson(data);
+  return (isObject(value) ? asPosition(member(value, 'age_ms')) : undefined) ?? 0;
 }
 
 function broken(problem: string): never {

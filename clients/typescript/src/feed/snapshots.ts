@@ -52,13 +52,14 @@ export interface Polling extends Following {
 
 export async function followSnapshots(polling: Polling): Promise<void> {
   const { issuer, replica, outage, signal, everyMs } = polling;
-  let last: { etag: string | undefined; issuedAt: number } | undefined;
+  let etag: string | undefined;
   const ask = async () => {
-    // What is answered was so when it was asked for, or later.
-    const asOf = polling.monotonic();
+    const asked = polling.monotonic();
     const path = pathFor('/v1/revocations/snapshot', polling);
-    const document = await issuer.document(path, last?.etag, signal);
-    if (!document) {
+    const document = await issuer.document(path, etag, signal);
+    // What is answered was so when it was asked for, but for the time that the server says.
+    const asOf = asked - document.age;
+    if (document.text === undefined) {
       replica.confirm(asOf);
       return;
     }
@@ -66,10 +67,9 @@ export async function followSnapshots(polling: Polling): Promise<void> {
     const expected = { issuer: issuer.url, clientId, skew, now: polling.wall() };
     const snapshot = await readSnapshot(document.text.trim(), polling.keys, expected);
     if (!snapshot) throw new IssuerProblem('the snapshot of the revocation log cannot be used');
-    // SECURITY: an older one, shown again, would revive what was revoked since.
-    if (snapshot.issuedAt < (last?.issuedAt ?? 0)) throw new IssuerProblem('the snapshot is older than the last one');
-    replica.replace(snapshot.revocations, snapshot.position, asOf);
-    last = { etag: document.etag, issuedAt: snapshot.issuedAt };
+    const taken = replica.replace(snapshot.revocations, snapshot.position, asOf);
+    if (!taken) throw new IssuerProblem('the snapshot is older than what is known');
+    etag = document.etag;
   };
   while (!signal.aborted) {
     try {
