@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 /// An entry of the log, as every reader is sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +56,7 @@ impl Serialize for FeedEntry {
     }
 }
 
-/// A reader checks tokens, which say which template versions made them; that sessions are over, too, is
-/// the server's business.
+/// A reader checks tokens and knows nothing of sessions.
 fn sent(target: &RevocationTarget) -> (&'static str, Value) {
     match target {
         RevocationTarget::Token(id) => ("token", json!(id)),
@@ -68,9 +68,9 @@ fn sent(target: &RevocationTarget) -> (&'static str, Value) {
         RevocationTarget::ApiKey(id) => ("api_key", json!(id)),
         RevocationTarget::Role(role) => ("role", json!(role)),
         RevocationTarget::TemplateVersion(version) => ("template_version", json!(version)),
-        RevocationTarget::TemplateVersionAndSessions(recalled) => {
-            ("template_version", json!(recalled.version))
-        }
+        // Which sessions began under it no token says. All of the role are told to get another: those of
+        // sessions that are over get none.
+        RevocationTarget::TemplateVersionAndSessions(recalled) => ("role", json!(recalled.role)),
         RevocationTarget::Before(moment) => ("before", json!(rounded_up(*moment))),
     }
 }
@@ -149,8 +149,8 @@ pub enum Frame<'a> {
     Alive(&'a FeedEntry),
     /// An entry that is resumed after.
     New(&'a FeedEntry),
-    /// Whoever has read this knows everything up to here.
-    Position(u64),
+    /// Whoever has read this knows everything up to here, as of so long ago.
+    Position(u64, Duration),
 }
 
 impl fmt::Display for Frame<'_> {
@@ -162,8 +162,9 @@ impl fmt::Display for Frame<'_> {
             Self::New(FeedEntry { position, data, .. }) => {
                 write!(f, "id: {position}\nevent: revocation\ndata: {data}\n\n")
             }
-            Self::Position(at) => {
-                write!(f, "id: {at}\nevent: position\ndata: {}\n\n", position(*at))
+            Self::Position(at, age) => {
+                let data = json!({ "position": at, "age_ms": u64::try_from(age.as_millis()).unwrap_or(u64::MAX) });
+                write!(f, "id: {at}\nevent: position\ndata: {data}\n\n")
             }
         }
     }
@@ -215,11 +216,7 @@ mod tests {
             (Target::ApiKey("k_1".into()), "api_key", json!("k_1")),
             (Target::Role("admin".parse().unwrap()), "role", json!("admin")),
             (Target::TemplateVersion("admin@2".into()), "template_version", json!("admin@2")),
-            (
-                Target::TemplateVersionAndSessions(recalled),
-                "template_version",
-                json!("data-entry@3"),
-            ),
+            (Target::TemplateVersionAndSessions(recalled), "role", json!("data-entry")),
             (Target::Before(at(300_000)), "before", json!(300)),
             (Target::Before(at(300_001)), "before", json!(301)),
         ] {
@@ -288,7 +285,10 @@ mod tests {
             (Frame::Reset(120), "event: reset\ndata: {\"position\":120}\n\n".to_owned()),
             (Frame::Alive(&entry), format!("event: revocation\ndata: {data}\n\n")),
             (Frame::New(&entry), format!("id: 121\nevent: revocation\ndata: {data}\n\n")),
-            (Frame::Position(121), "id: 121\nevent: position\ndata: {\"position\":121}\n\n".into()),
+            (
+                Frame::Position(121, Duration::from_micros(1_900)),
+                "id: 121\nevent: position\ndata: {\"age_ms\":1,\"position\":121}\n\n".into(),
+            ),
         ] {
             assert_eq!(frame.to_string(), expected);
         }

@@ -247,7 +247,7 @@ impl FeedStream {
     }
 
     fn tell_position(&mut self, frames: &mut String, position: u64) {
-        push(frames, Frame::Position(position));
+        push(frames, Frame::Position(position, self.inner.catalog.age()));
         self.at = At::Position(position);
         self.told = Some(Instant::now());
     }

@@ -5,6 +5,7 @@ use crate::domain::Time;
 use crate::domain::revocation::RevocationView;
 use crate::verifier::event_stream::EventParser;
 use crate::verifier::message::{Entry, Message};
+use std::time::Duration;
 
 /// A stream that is no feed, or not one that goes on from what is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,8 +33,8 @@ impl Feed {
         self.resume
     }
 
-    /// Whether this was a position, which is what says that all is known.
-    pub(super) fn hear(&mut self, message: &Message) -> Result<bool, NoFeed> {
+    /// Of a position, which is what says that all is known: how long ago that was so.
+    pub(super) fn hear(&mut self, message: &Message) -> Result<Option<Duration>, NoFeed> {
         match message {
             Message::Reset { position } => {
                 self.pending = Some((*position, RevocationView::default()));
@@ -47,7 +48,7 @@ impl Feed {
                 }
                 _ => return Err(NoFeed),
             },
-            Message::Position { position } => {
+            Message::Position { position, age } => {
                 match (self.pending.take(), &mut self.view) {
                     (Some((promised, mut pending)), view) if promised <= *position => {
                         pending.advance_to(*position);
@@ -59,10 +60,10 @@ impl Feed {
                     _ => return Err(NoFeed),
                 }
                 self.resume = Some(*position);
-                return Ok(true);
+                return Ok(Some(*age));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// All that is alive, at once.

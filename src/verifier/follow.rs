@@ -31,6 +31,8 @@ enum Broken {
     NoFeed(#[from] NoFeed),
     #[error("the snapshot is not one of the issuer's for this client, or not of now")]
     Snapshot,
+    #[error("the snapshot is older than what is known")]
+    Older,
     #[error("the snapshot cannot be checked: {0}")]
     Unchecked(NotVerified),
 }
@@ -92,8 +94,10 @@ async fn connection(
         let Some(chunk) = chunk else { return Ok(()) };
         let now = Instant::now();
         let (told, whole) = messages.push(&chunk);
-        if shared.hear(&told, now)? {
+        if !told.is_empty() {
             heard = now;
+        }
+        if shared.hear(&told, now)? {
             pause.begin_again();
             if std::mem::take(away) {
                 tracing::info!("the revocation feed is back");
@@ -142,17 +146,19 @@ async fn snapshot(
     etag: &mut Option<HeaderValue>,
     asked: Instant,
 ) -> Result<(), Broken> {
-    let Some(document) = shared.issuer.newer(path, etag.as_ref(), issuer::SNAPSHOT).await? else {
-        shared.known_mut().fresh_at = Some(asked);
+    let document = shared.issuer.newer(path, etag.as_ref(), issuer::SNAPSHOT).await?;
+    let as_of = asked.checked_sub(document.age);
+    let Some(body) = document.body else {
+        shared.known_mut().fresh_at = as_of;
         return Ok(());
     };
-    let text = std::str::from_utf8(&document.body).map_err(|_| Broken::Snapshot)?;
-    take_snapshot(shared, text.trim(), asked).await?;
+    let text = std::str::from_utf8(&body).map_err(|_| Broken::Snapshot)?;
+    take_snapshot(shared, text.trim(), as_of).await?;
     *etag = document.etag;
     Ok(())
 }
 
-async fn take_snapshot(shared: &Shared, text: &str, asked: Instant) -> Result<(), Broken> {
+async fn take_snapshot(shared: &Shared, text: &str, as_of: Option<Instant>) -> Result<(), Broken> {
     let signed = shared.signed(SNAPSHOT_TYPE, text).await.map_err(Broken::Unchecked)?;
     let snapshot: Snapshot =
         serde_json::from_slice(&signed.claims).map_err(|_| Broken::Snapshot)?;
@@ -164,8 +170,14 @@ async fn take_snapshot(shared: &Shared, text: &str, asked: Instant) -> Result<()
         return Err(Broken::Snapshot);
     }
     let mut known = shared.known_mut();
+    // SECURITY: a node that is behind, or an old copy shown again, would revive what was revoked since. A log that
+    // was lost is believed when nothing has been heard of the other for too long.
+    let older = known.feed.view().is_some_and(|view| snapshot.position < view.applied());
+    if older && !shared.is_stale(&known) {
+        return Err(Broken::Older);
+    }
     known.feed.replace(snapshot.position, &snapshot.entries);
-    known.fresh_at = Some(asked);
+    known.fresh_at = as_of;
     Ok(())
 }
 
@@ -221,7 +233,7 @@ mod tests {
         let snapshot = bench.sign(&header, &claims);
         bench.shared.known = std::sync::RwLock::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let taken = runtime.block_on(take_snapshot(&bench.shared, &snapshot, Instant::now()));
+        let taken = runtime.block_on(take_snapshot(&bench.shared, &snapshot, Some(Instant::now())));
         assert_eq!(taken.is_ok(), bench.shared.known().fresh_at.is_some());
         taken.is_ok()
     }
@@ -233,6 +245,25 @@ mod tests {
         assert_eq!(bench.shared.known().feed.view().map(RevocationView::applied), Some(12));
         assert_eq!(bench.verify(), Err(NotVerified::Revoked));
         assert_eq!(bench.with("tenant", "globex").verify(), Ok(()));
+    }
+
+    #[test]
+    fn an_older_snapshot_revives_nothing_until_all_is_stale() {
+        let mut bench = bench();
+        assert!(taken(&mut bench, SNAPSHOT_TYPE, "more", json!(1)));
+        let older = json!({
+            "iss": ISSUER, "aud": "api", "iat": NOW, "exp": NOW + 300, "position": 11, "entries": [],
+        });
+        let header = json!({ "alg": "EdDSA", "kid": "k1", "typ": SNAPSHOT_TYPE });
+        let older = bench.sign(&header, &older);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let take = || runtime.block_on(take_snapshot(&bench.shared, &older, Some(Instant::now())));
+        assert!(matches!(take(), Err(Broken::Older)));
+        assert_eq!(bench.verify(), Err(NotVerified::Revoked));
+        // Of a log that was lost nothing else will ever come.
+        bench.shared.known_mut().fresh_at = None;
+        assert!(take().is_ok());
+        assert_eq!(bench.verify(), Ok(()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::domain::transport;
 use crate::verifier::error::Misconfigured;
 use data_encoding::BASE64;
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
+    ACCEPT, AGE, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response};
@@ -42,10 +42,13 @@ impl From<reqwest::Error> for Failed {
     }
 }
 
-/// A document, and the entity tag to ask for a newer one with.
 pub(super) struct Document {
-    pub(super) body: Vec<u8>,
+    /// None: it is as it was under the entity tag that was sent.
+    pub(super) body: Option<Vec<u8>>,
+    /// To ask for a newer one with.
     pub(super) etag: Option<HeaderValue>,
+    /// So long ago it was so (RFC 9111 §5.1).
+    pub(super) age: Duration,
 }
 
 pub(super) struct Issuer {
@@ -116,24 +119,25 @@ impl Issuer {
         self.http.get(self.at(path)).header(AUTHORIZATION, self.credentials.clone())
     }
 
-    /// None: it is as it was under this entity tag.
     pub(super) async fn newer(
         &self,
         path: &str,
         etag: Option<&HeaderValue>,
         limit: usize,
-    ) -> Result<Option<Document>, Failed> {
+    ) -> Result<Document, Failed> {
         let mut request = self.get(path).timeout(TIMEOUT);
         if let Some(etag) = etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
         let response = request.send().await?;
+        let age = response.headers().get(AGE).and_then(|age| age.to_str().ok()?.parse().ok());
+        let age = Duration::from_secs(age.unwrap_or(0));
         if response.status().as_u16() == 304 && etag.is_some() {
-            return Ok(None);
+            return Ok(Document { body: None, etag: etag.cloned(), age });
         }
         let response = successful(response)?;
         let etag = response.headers().get(ETAG).cloned();
-        Ok(Some(Document { body: body(response, limit).await?, etag }))
+        Ok(Document { body: Some(body(response, limit).await?), etag, age })
     }
 
     /// A stream of events, as soon as it begins.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::str::FromStr;
+use std::time::Duration;
 
 #[derive(Debug)]
 pub(super) enum Message {
@@ -19,6 +20,8 @@ pub(super) enum Message {
     /// Everything up to here is told.
     Position {
         position: u64,
+        /// So long ago the server knew it.
+        age: Duration,
     },
 }
 
@@ -29,6 +32,8 @@ pub(super) struct Unreadable;
 #[derive(Deserialize)]
 struct At {
     position: u64,
+    #[serde(default)]
+    age_ms: u64,
 }
 
 impl Message {
@@ -37,11 +42,13 @@ impl Message {
         fn read<T: DeserializeOwned>(data: &str) -> Result<T, Unreadable> {
             serde_json::from_str(data).map_err(|_| Unreadable)
         }
-        let at = |data: &str| read::<At>(data).map(|At { position }| position);
         Ok(Some(match event.name.as_str() {
-            "reset" => Self::Reset { position: at(&event.data)? },
+            "reset" => Self::Reset { position: read::<At>(&event.data)?.position },
             "revocation" => Self::Entry(read(&event.data)?),
-            "position" => Self::Position { position: at(&event.data)? },
+            "position" => {
+                let At { position, age_ms } = read(&event.data)?;
+                Self::Position { position, age: Duration::from_millis(age_ms) }
+            }
             _ => return Ok(None),
         }))
     }

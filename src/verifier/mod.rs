@@ -268,8 +268,8 @@ impl Shared {
         let mut known = self.known_mut();
         let mut fresh = false;
         for message in messages {
-            if known.feed.hear(message)? {
-                known.fresh_at = Some(now);
+            if let Some(age) = known.feed.hear(message)? {
+                known.fresh_at = now.checked_sub(age);
                 fresh = true;
             }
         }

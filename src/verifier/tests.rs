@@ -54,6 +54,17 @@ pub(super) fn bench() -> Bench {
     bench
 }
 
+/// A node that was cut off goes on telling what it knows for a while.
+#[test]
+fn what_the_server_knew_long_ago_is_old() {
+    let bench = bench();
+    bench.hear(r#"{"position":7,"age_ms":4900}"#, "position");
+    assert_eq!(bench.verify(), Ok(()));
+    bench.hear(r#"{"position":7,"age_ms":5100}"#, "position");
+    assert_eq!(bench.verify(), Err(NotVerified::Stale));
+    assert!(bench.verify_as(&bench.token(), OnStale::Allow).is_ok());
+}
+
 impl Bench {
     fn hear(&self, data: &str, name: &str) {
         let event = event_stream::Event { name: name.into(), data: data.into() };

@@ -50,8 +50,8 @@ impl KnownVocabulary {
 type Fetched = Option<(Vocabulary, Option<HeaderValue>)>;
 
 async fn fetch(issuer: &Issuer, etag: Option<&HeaderValue>) -> Result<Fetched, Failed> {
-    let newer = issuer.newer("/v1/resource-types", etag, issuer::DOCUMENT).await?;
-    let Some(document) = newer else { return Ok(None) };
-    let vocabulary = serde_json::from_slice(&document.body).map_err(|_| Failed::Garbage)?;
+    let document = issuer.newer("/v1/resource-types", etag, issuer::DOCUMENT).await?;
+    let Some(body) = document.body else { return Ok(None) };
+    let vocabulary = serde_json::from_slice(&body).map_err(|_| Failed::Garbage)?;
     Ok(Some((vocabulary, document.etag)))
 }

@@ -23,6 +23,7 @@ on_embedded_stores!(
     only_a_client_that_introspects_may_read,
     whoever_asks_for_an_audience_of_others_is_refused,
     a_reader_of_one_tenant_is_spared_the_others,
+    a_reader_whom_little_concerns_is_told_to_the_end,
     a_position_that_is_none_begins_over,
     a_slow_reader_misses_nothing,
     what_can_hit_nothing_any_more_is_not_told,
@@ -53,6 +54,36 @@ fn a_node_that_cannot_read_the_log_ends_its_streams() {
         })
         .await;
         world.feed("api").await.alive().await;
+    });
+}
+
+/// As where an asynchronous standby took over: positions that this node knows are given out once more.
+#[test]
+fn a_log_that_went_back_is_read_no_more() {
+    on(Pair::PostgresRedis, async |mut world: World| {
+        world.restart_with("revocation", "stale_after", 1).await;
+        let tokens = world.sign_in("dana").await;
+        world.append(key("k_1"), None).await;
+        world.catch_up().await;
+        let database = world.stores().database_url.rsplit_once('/').unwrap().1;
+        let database = database.split('?').next().unwrap().to_owned();
+        let head = |position: u64| {
+            let set = format!("update heads set position = {position} where name = 'revocations'");
+            Postgres::shared().sql(&database, &set);
+        };
+        let introspected = async |world: &World| {
+            let form = [("token", tokens["access_token"].as_str().unwrap())];
+            world.post_as("backend", "/oauth2/introspect", &form).await.status
+        };
+        assert_eq!(introspected(&world).await, 200);
+        head(0);
+        soon("a refusal", async || (introspected(&world).await == 503).then_some(())).await;
+        // Nor when it has grown as long again.
+        head(2);
+        assert!(!world.can_read_the_log().await);
+        assert_eq!(introspected(&world).await, 503);
+        world.restart_with("revocation", "stale_after", 1).await;
+        assert_eq!(introspected(&world).await, 200);
     });
 }
 
@@ -294,6 +325,23 @@ async fn whoever_asks_for_an_audience_of_others_is_refused(world: World) {
     let browser = world.browser();
     let mut of_api = world.feed_at(&browser, "api", &api, None).await;
     assert_eq!(of_api.alive().await.0.len(), 1);
+}
+
+/// More than is read and sent at once, and not a word of it for this reader.
+async fn a_reader_whom_little_concerns_is_told_to_the_end(world: World) {
+    let now = world.clock.now();
+    let others =
+        |number| entry(key(&format!("k_{number}")), Some("globex"), now + TimeDelta::minutes(10));
+    append(&world.database().await, (0..600).map(others).collect(), now).await;
+    world.append(key("k_acme"), Some("acme")).await;
+    world.catch_up().await;
+    let browser = world.browser();
+    let mut stream = world.feed_at(&browser, "api", "?tenant=acme", None).await;
+    let (alive, position) = stream.alive().await;
+    assert_eq!((alive.len(), position), (1, 601));
+    // And of what comes after.
+    let mut late = world.feed_at(&browser, "api", "?tenant=acme", Some("0")).await;
+    assert_eq!(late.news().await.position(), 601);
 }
 
 async fn a_reader_of_one_tenant_is_spared_the_others(world: World) {

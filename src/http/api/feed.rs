@@ -64,6 +64,7 @@ pub(in crate::http) async fn show_snapshot(
         if has_seen(&request, &tag) { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response
         .insert_header((header::CACHE_CONTROL, "private, no-cache"))
+        .insert_header((header::AGE, snapshot.age().as_secs()))
         .insert_header((header::ETAG, tag.clone()));
     if has_seen(&request, &tag) {
         return Ok(response.finish());
@@ -133,10 +134,15 @@ impl MessageBody for Frames {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let Some(next) = &mut self.next else { return Poll::Ready(None) };
-        let (stream, frames) = ready!(next.as_mut().poll(cx));
-        self.next = frames.is_some().then(|| Self::next(stream));
-        Poll::Ready(frames.map(|frames| Ok(frames.into())))
+        loop {
+            let Some(next) = &mut self.next else { return Poll::Ready(None) };
+            let (stream, frames) = ready!(next.as_mut().poll(cx));
+            self.next = frames.is_some().then(|| Self::next(stream));
+            // An empty chunk would end the body (RFC 9112 §7.1), where nothing of a portion is for this reader.
+            if frames.as_ref().is_none_or(|frames| !frames.is_empty()) {
+                return Poll::Ready(frames.map(|frames| Ok(frames.into())));
+            }
+        }
     }
 }
 

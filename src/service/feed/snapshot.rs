@@ -3,6 +3,7 @@
 use crate::catalog::News;
 use crate::domain::feed::{FeedEntry, FeedFilter};
 use crate::domain::ids::{ClientId, TenantId};
+use crate::service::feed::place::Place;
 use crate::service::feed::{NotOpened, Wanted};
 use crate::service::resource_server::ResourceServer;
 use crate::service::{Service, Unavailable};
@@ -10,6 +11,7 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// `typ` of a snapshot.
 const SNAPSHOT_TYPE: &str = "revocations+jwt";
@@ -31,9 +33,16 @@ pub struct Snapshot {
     reader: ResourceServer,
     filter: FeedFilter,
     position: u64,
+    /// How long ago it was known to be all.
+    age: Duration,
+    _place: Place,
 }
 
 impl Snapshot {
+    pub const fn age(&self) -> Duration {
+        self.age
+    }
+
     /// The same for as long as there is nothing new.
     pub fn tag(&self) -> String {
         let mut filter = Sha256::new().chain_update(self.reader.client().id.as_str());
@@ -52,12 +61,14 @@ impl Service {
     pub fn snapshot(&self, reader: ResourceServer, wanted: Wanted) -> Result<Snapshot, NotOpened> {
         let filter = wanted.filter(&reader).ok_or(NotOpened::Audience)?;
         let position = self.0.revision().map_err(Unavailable::from)?;
-        Ok(Snapshot { reader, filter, position })
+        let place = self.0.feed.0.places.take(&reader.client().id).ok_or(NotOpened::TooMany)?;
+        let age = self.0.catalog.age();
+        Ok(Snapshot { reader, filter, position, age, _place: place })
     }
 
     pub async fn sign_snapshot(&self, snapshot: &Snapshot) -> Result<String, Unavailable> {
         let inner = &self.0;
-        let Snapshot { reader, filter, position } = snapshot;
+        let Snapshot { reader, filter, position, .. } = snapshot;
         let iat = inner.clock.now().timestamp();
         let (mut entries, mut read) = (Vec::new(), 0);
         loop {

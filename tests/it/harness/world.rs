@@ -122,6 +122,10 @@ impl World {
         self.binary.command(&arguments).success();
     }
 
+    pub(crate) async fn can_read_the_log(&self) -> bool {
+        self.running.as_ref().unwrap().catch_up().await.is_ok()
+    }
+
     /// What was applied before counts when this returns.
     pub(crate) async fn catch_up(&self) {
         self.running.as_ref().unwrap().catch_up().await.unwrap();
