@@ -23,6 +23,7 @@ use crate::domain::template::{Bound, Limits, RoleTemplate};
 use crate::domain::tenant::{Status, Tenant};
 use chrono::TimeDelta;
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -143,6 +144,8 @@ struct Inner {
     changes_applied: tokio::sync::Mutex<u64>,
     /// When the last catch-up that succeeded began.
     caught_up: Mutex<Instant>,
+    /// For good: only a server that starts anew reads the whole log.
+    log_went_back: AtomicBool,
 }
 
 /// The view of the log is older than it may be: nothing may be minted or called active.
@@ -205,6 +208,7 @@ impl Catalog {
             applied: watch::Sender::new(batch.revocation_head),
             changes_applied: tokio::sync::Mutex::new(batch.change_head),
             caught_up: Mutex::new(began),
+            log_went_back: AtomicBool::new(false),
         })))
     }
 
@@ -258,6 +262,13 @@ impl Catalog {
             .database
             .survey(move |c| log::read_after(c, revocations_after, changes_after, now))
             .await?;
+        // SECURITY: positions that were given out once are given out again, to other entries: this node would pass
+        // them over. What was minted with a position of the lost log is known to nobody but who starts anew.
+        if batch.revocation_head < revocations_after || inner.log_went_back.load(Ordering::Relaxed)
+        {
+            inner.log_went_back.store(true, Ordering::Relaxed);
+            return Err(DatabaseError::WentBack);
+        }
         // SECURITY: changes first. Whoever decides in between uses new facts and the old position, and a
         // token that is too old by its position only dies too soon.
         match &batch.changes {

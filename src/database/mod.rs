@@ -57,6 +57,10 @@ pub enum DatabaseError {
     /// Somebody wrote what we would not have written.
     #[error("a stored {0} cannot be understood")]
     Corrupt(&'static str),
+    #[error(
+        "the revocation log went back behind what this server has read: was the database restored, or did an asynchronous standby take over? See docs/operations.md, Restoring"
+    )]
+    WentBack,
 }
 
 #[derive(Clone)]
