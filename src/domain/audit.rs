@@ -2,6 +2,7 @@
 
 use crate::domain::Time;
 use crate::domain::ids::{ClientId, SessionId, SubjectId, TenantId};
+use crate::domain::session::RegisteredSession;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -109,6 +110,26 @@ pub enum EndReason {
     ClaimsTooLarge,
     /// The provider was to be asked again, and had given nothing to ask with.
     NotRechecked,
+}
+
+impl EndedSession {
+    pub fn of(
+        session: RegisteredSession,
+        reason: EndReason,
+        address: Option<IpAddr>,
+        at: Time,
+    ) -> Self {
+        Self {
+            session: session.id,
+            subject: session.subject,
+            tenant: session.tenant,
+            client: session.client,
+            at,
+            reason,
+            address,
+            would_have_ended_at: session.ends_at,
+        }
+    }
 }
 
 impl std::fmt::Display for EndReason {

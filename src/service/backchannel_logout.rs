@@ -146,16 +146,7 @@ fn end_one(
         session: Some(id),
         detail: json!({ "provider": session.provider.as_str() }),
     };
-    let ended = EndedSession {
-        session: id,
-        subject: session.subject,
-        tenant: session.tenant,
-        client: session.client,
-        at: now,
-        reason: EndReason::SignedOutAtProvider,
-        address: None,
-        would_have_ended_at: session.ends_at,
-    };
+    let ended = EndedSession::of(session, EndReason::SignedOutAtProvider, None, now);
     let position = write_ending(c, &ended, Vec::new())?;
     database::audit::insert(c, &event)?;
     Ok((id, position))

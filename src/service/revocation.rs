@@ -1,13 +1,16 @@
 //! A client ends what it holds (RFC 7009).
 
+use crate::database::{self, DbConnection};
 use crate::domain::Time;
-use crate::domain::audit::{AuditEvent, EndReason, EventKind};
+use crate::domain::audit::{AuditEvent, EndReason, EndedSession, EventKind};
 use crate::domain::ids::{ClientId, SessionId};
 use crate::domain::revocation::{NewRevocation, RevocationTarget};
+use crate::domain::session::RegisteredSession;
 use crate::domain::token::{AccessClaims, UnverifiedRefreshToken};
 use crate::service::authenticate::AuthenticatedClient;
 use crate::service::refresh::{ended, event};
 use crate::service::{Inner, Service, Unavailable};
+use chrono::TimeDelta;
 use serde_json::json;
 use std::net::IpAddr;
 
@@ -40,6 +43,9 @@ impl Service {
     }
 }
 
+/// How far the clocks of nodes may differ.
+const CLOCKS_APART: TimeDelta = TimeDelta::seconds(60);
+
 impl Inner {
     async fn revoke_access_token(
         &self,
@@ -51,7 +57,10 @@ impl Inner {
         if claims.client_id != client.known().client.id {
             return Err(NotRevoked::AnotherClients);
         }
-        if !claims.is_current(now) || self.catalog.revocations().ends_token(&claims.facts()) {
+        // Elsewhere it may be earlier.
+        if !claims.is_current(now - CLOCKS_APART)
+            || self.catalog.revocations().ends_token(&claims.facts())
+        {
             return Ok(());
         }
         let revocation = NewRevocation {
@@ -75,8 +84,28 @@ impl Inner {
         Ok(self.revoke(revocation, event).await?)
     }
 
-    /// The token is ours, and its session is over or the token store has lost it. If the store comes back
-    /// with it, it must stay ended all the same.
+    /// The token is ours, and its session is over, or the token store has lost it or is away. If the store comes
+    /// back with it, it must stay ended all the same.
+    async fn end_registered(
+        &self,
+        session: RegisteredSession,
+        address: Option<IpAddr>,
+        now: Time,
+    ) -> Result<(), Unavailable> {
+        let event = AuditEvent {
+            kind: EventKind::SessionEnded,
+            at: now,
+            tenant: Some(session.tenant.clone()),
+            subject: Some(session.subject.clone()),
+            client: Some(session.client.clone()),
+            session: Some(session.id),
+            detail: json!({ "address": address, "session": "not in the token store" }),
+        };
+        let ended = EndedSession::of(session, EndReason::RevokedByClient, address, now);
+        self.end_session(ended, Vec::new(), event).await
+    }
+
+    /// As above, of a session that is in no register.
     async fn end_unknown(
         &self,
         session: SessionId,
@@ -114,11 +143,25 @@ impl Inner {
         let own = &client.known().client.id;
         let at = self.log_position(&unverified.claims.session);
         let id = unverified.claims.session;
-        let found = self.tokens.find(&id, at, now).await.map_err(Unavailable::from)?;
+        let ours = self.keys.verify_refresh_token(&unverified, own).is_ok();
+        let found = match self.tokens.find(&id, at, now).await {
+            Ok(found) => found,
+            // Whose it is the token itself proves, and the log ends what it is of.
+            Err(error) if ours => {
+                tracing::warn!(%error, session = %id, "a session is revoked that cannot be looked at");
+                None
+            }
+            Err(error) => return Err(Unavailable::from(error).into()),
+        };
         let Some((session, _)) = found else {
-            let ours = self.keys.verify_refresh_token(&unverified, own).is_ok();
-            if ours && !self.catalog.revocations().knows_end_of(&id) {
-                self.end_unknown(id, own, now).await?;
+            if !ours || self.catalog.revocations().knows_end_of(&id) {
+                return Ok(());
+            }
+            let find = move |c: &mut DbConnection| database::sessions::find(c, &id);
+            let registered = self.database.read(find).await.map_err(Unavailable::from)?;
+            match registered {
+                Some(session) => self.end_registered(session, address, now).await?,
+                None => self.end_unknown(id, own, now).await?,
             }
             return Ok(());
         };

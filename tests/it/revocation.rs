@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
-use rolemint::database;
+use rolemint::database::{self, DbConnection};
 use serde_json::{Value, json};
 
 use crate::harness::flow::{ACCESS_TOKEN, PORTAL_URI, REDIRECT_URI, Request, forged, session_of};
@@ -112,7 +112,7 @@ async fn another_clients_token_is_not_ended(world: World) {
 #[test]
 fn nothing_is_answered_without_the_token_store() {
     on(Pair::PostgresRedis, async |mut world: World| {
-        let tokens = world.sign_in("dana").await;
+        let (tokens, other) = (world.sign_in("dana").await, world.sign_in("dana").await);
         let code = world.code(&Request::web(), "dana").await;
         world.stores().redis.as_mut().unwrap().kill();
         let form = [("token", tokens["access_token"].as_str().unwrap())];
@@ -121,7 +121,6 @@ fn nothing_is_answered_without_the_token_store() {
             ("userinfo", world.user_info(&tokens["access_token"]).await),
             ("a refresh", world.refresh("web", &tokens["refresh_token"]).await),
             ("a code", world.redeem(&code).await),
-            ("a refresh token's end", world.revoke("web", &tokens["refresh_token"]).await),
             ("readiness", world.browser().get("/readyz").await),
         ];
         for (what, answer) in answers {
@@ -130,6 +129,12 @@ fn nothing_is_answered_without_the_token_store() {
             assert!(!answer.body.contains("edis"), "{what}: {}", answer.body);
         }
         world.browser().get("/healthz").await.expect(200);
+        // Whose a refresh token is it proves itself, and the log ends its session.
+        world.revoke("web", &other["refresh_token"]).await.expect(200);
+        let ended = session_of(&other["access_token"]);
+        let find = move |c: &mut DbConnection| database::sessions::find_end(c, &ended);
+        let end = world.database().await.read(find).await.unwrap().unwrap();
+        assert_eq!(end.words, "revoked by its client");
         // It comes back with nothing in it, and nothing in it is alive.
         world.stores().redis.as_mut().unwrap().start_again();
         world.is_ready_again().await;
