@@ -58,6 +58,9 @@ impl Service {
             request.verifier.as_ref().filter(|verifier| is_code_verifier(verifier.reveal()));
         let verifier = verifier.ok_or(NotRedeemed::Invalid("no code_verifier"))?;
         let now = inner.clock.now();
+        // What was revoked before the sign-in is applied here before anything is minted; and while the log cannot
+        // be read, the code is not used up.
+        inner.catalog.catch_up().await.map_err(Unavailable::from)?;
         let revision = inner.revision().map_err(Unavailable::from)?;
         let key = Digest::of(request.code.reveal());
         let used = inner.tokens.use_once(OneTime::Code, &key, now).await;
