@@ -8,7 +8,7 @@ use crate::domain::ids::{ClientId, SessionId, SubjectId, TenantId};
 use crate::domain::revocation::{NewRevocation, RecordedRevocation, RevocationTarget};
 use crate::domain::session::RegisteredSession;
 use crate::service::ending::write_ending;
-use crate::service::templates::{Author, MAX_REASON};
+use crate::service::templates::{Author, MAX_REASON, is_reason};
 use crate::service::{Inner, Service, Unavailable};
 use serde_json::json;
 
@@ -23,7 +23,7 @@ pub struct Order {
 
 #[derive(Debug, thiserror::Error)]
 pub enum NotOrdered {
-    #[error("a reason has 1 to {MAX_REASON} bytes")]
+    #[error("a reason has 1 to {MAX_REASON} bytes, none of them a control character")]
     Reason,
     /// Or it is another tenant's.
     #[error("there is no such session in that tenant")]
@@ -83,7 +83,7 @@ async fn append(
     now: Time,
 ) -> Result<u64, NotOrdered> {
     let reason = &order.author.reason;
-    if reason.trim().is_empty() || reason.len() > MAX_REASON {
+    if !is_reason(reason) {
         return Err(NotOrdered::Reason);
     }
     // SECURITY: what ends a session is applied to the token store whoever wrote it, so a tenant's administrator

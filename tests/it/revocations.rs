@@ -149,6 +149,7 @@ async fn what_cannot_be_revoked_is_refused(world: Administered) {
         ("before", "yesterday", "r", "/value"),
         ("before", soon.as_str(), "r", "/value"),
         ("role", "admin", "", "/reason"),
+        ("role", "admin", "a\u{0}b", "/reason"),
     ] {
         let order = json!({ "target": target, "value": value, "reason": reason });
         let refused = root.post("/revocations", &order).await;

@@ -89,10 +89,15 @@ pub enum NotDone {
 /// Longer than any template that is accepted: a draft may still be too long.
 const MAX_SOURCE: usize = 256 * 1024;
 
+/// Whether it says something, on a few lines at most.
+pub(super) fn is_reason(text: &str) -> bool {
+    let printed = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    !text.trim().is_empty() && text.len() <= MAX_REASON && text.chars().all(printed)
+}
+
 impl Author {
     fn check(&self) -> Result<(), NotDone> {
-        let good = !self.reason.trim().is_empty() && self.reason.len() <= MAX_REASON;
-        if good { Ok(()) } else { Err(NotDone::Reason) }
+        if is_reason(&self.reason) { Ok(()) } else { Err(NotDone::Reason) }
     }
 
     fn event(&self, kind: EventKind, name: &TemplateName, detail: Value, at: Time) -> AuditEvent {
