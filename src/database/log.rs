@@ -366,7 +366,7 @@ pub fn list_about(
         .filter(
             revocations::position
                 .gt(to_position(session.begun))
-                .or(revocations::kind.eq_any(["before", "session"])),
+                .or(revocations::kind.eq("session")),
         )
         .order(revocations::position)
         .select(RECORDED)
