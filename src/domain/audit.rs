@@ -63,6 +63,20 @@ pub struct AuditEvent {
     pub detail: Value,
 }
 
+impl AuditEvent {
+    pub fn of(session: &RegisteredSession, kind: EventKind, detail: Value, at: Time) -> Self {
+        Self {
+            kind,
+            at,
+            tenant: Some(session.tenant.clone()),
+            subject: Some(session.subject.clone()),
+            client: Some(session.client.clone()),
+            session: Some(session.id),
+            detail,
+        }
+    }
+}
+
 /// That a session ended and why, kept until long after.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndedSession {

@@ -137,15 +137,8 @@ fn end_one(
     now: Time,
 ) -> Result<(SessionId, u64), DatabaseError> {
     let id = session.id;
-    let event = AuditEvent {
-        kind: EventKind::SessionEnded,
-        at: now,
-        tenant: Some(session.tenant.clone()),
-        subject: Some(session.subject.clone()),
-        client: Some(session.client.clone()),
-        session: Some(id),
-        detail: json!({ "provider": session.provider.as_str() }),
-    };
+    let detail = json!({ "provider": session.provider.as_str() });
+    let event = AuditEvent::of(&session, EventKind::SessionEnded, detail, now);
     let ended = EndedSession::of(session, EndReason::SignedOutAtProvider, None, now);
     let position = write_ending(c, &ended, Vec::new())?;
     database::audit::insert(c, &event)?;

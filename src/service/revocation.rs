@@ -92,15 +92,8 @@ impl Inner {
         address: Option<IpAddr>,
         now: Time,
     ) -> Result<(), Unavailable> {
-        let event = AuditEvent {
-            kind: EventKind::SessionEnded,
-            at: now,
-            tenant: Some(session.tenant.clone()),
-            subject: Some(session.subject.clone()),
-            client: Some(session.client.clone()),
-            session: Some(session.id),
-            detail: json!({ "address": address, "session": "not in the token store" }),
-        };
+        let detail = json!({ "address": address, "session": "not in the token store" });
+        let event = AuditEvent::of(&session, EventKind::SessionEnded, detail, now);
         let ended = EndedSession::of(session, EndReason::RevokedByClient, address, now);
         self.end_session(ended, Vec::new(), event).await
     }

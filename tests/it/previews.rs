@@ -1,5 +1,6 @@
 //! What somebody would get with a template that is not published yet, over `/api/v1`.
 
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use crate::harness::api::{ACME, Administered, BASE, Desk, Seen};
@@ -48,6 +49,8 @@ async fn a_preview_is_what_a_refresh_then_gives(world: Administered) {
 
     let body = json!({ "document": document, "reason": "why", "confirm_widening": true });
     root.post_seen(&format!("{BASE}/publish"), Seen::Tag("\"1\""), &body).await.expect(201);
+    // A token later than its session says when that began.
+    world.clock.advance(TimeDelta::seconds(1));
     let dana = world.refresh("web", &dana["refresh_token"]).await.expect(200).json();
     let after = claims(&dana["access_token"]);
     let granted = &preview["granted"];

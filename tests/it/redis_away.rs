@@ -51,7 +51,8 @@ fn a_redis_that_hangs_is_answered_for_at_once() {
         let form = [vec![("client_id", "web")], code.form()].concat();
         at_once("a code", async || browser.post("/oauth2/token", &form).await).await;
         let form = [("client_id", "web"), ("token", refresh_token)];
-        at_once("the end", async || browser.post("/oauth2/revoke", &form).await).await;
+        // The token says whose it is, and the log ends it.
+        browser.post("/oauth2/revoke", &form).await.expect(200);
         at_once("readiness", async || browser.get("/readyz").await).await;
         for needs_nothing in ["/oauth2/jwks", "/.well-known/openid-configuration", "/healthz"] {
             browser.get(needs_nothing).await.expect(200);
