@@ -285,7 +285,11 @@ async fn a_client_brings_the_tokens_that_it_may(world: World) {
     assert_not_good(of_access_token(&world, "narrow", &portal, &[]).await);
     // `backend` introspects what is for the issuer, and that is not what `portal` has.
     assert_not_good(of_access_token(&world, "backend", &portal, &[]).await);
-    of_access_token(&world, "backend", &web, &[]).await.expect(200);
+    let child = of_access_token(&world, "backend", &web, &[]).await.expect(200).json();
+    // Whoever ends the client of the session ends it, which a verifier can tell by the token alone.
+    let (child, own) = (claims(&child["access_token"]), claims(&web));
+    assert_eq!((&child["client_id"], &child["session_client"]), (&json!("backend"), &json!("web")));
+    assert_eq!(own["session_client"], Value::Null);
     of_access_token(&world, "portal", &portal, &[]).await.expect(200);
     // What somebody else exchanged is not one's own.
     let child =
