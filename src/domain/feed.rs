@@ -90,18 +90,14 @@ pub struct FeedFilter {
 }
 
 impl FeedFilter {
-    /// What a client asks for: of these audiences, or of all that it introspects if it names none. None: one of
-    /// them is not for it to hear of.
-    pub fn of(
-        client: &Client,
-        audiences: BTreeSet<String>,
-        tenants: BTreeSet<TenantId>,
-    ) -> Option<Self> {
-        if audiences.is_empty() {
-            return Some(Self { audiences: client.introspects.clone(), tenants });
+    /// What of this a client may hear: of the audiences that it asks for, or of all that it introspects if it
+    /// names none. None: one of them is not for it to hear of.
+    pub fn allowed_to(self, client: &Client) -> Option<Self> {
+        if self.audiences.is_empty() {
+            return Some(Self { audiences: client.introspects.clone(), ..self });
         }
         // SECURITY: left out, it would be missed: whoever asks would take what it never hears of for not revoked.
-        audiences.is_subset(&client.introspects).then_some(Self { audiences, tenants })
+        self.audiences.is_subset(&client.introspects).then_some(self)
     }
 
     pub fn lets_through(&self, entry: &FeedEntry) -> bool {

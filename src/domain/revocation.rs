@@ -816,7 +816,7 @@ mod tests {
                     view.apply(&revocation);
                     let ends =
                         view.ends_session(&session) || view.recalls_session(&session, &roles);
-                    let registered = RegisteredSession::from(session.clone());
+                    let registered = RegisteredSession::from(&session);
                     assert_eq!(recorded.ends(&registered, &roles), ends, "{revocation:?}");
                     ended += usize::from(ends);
                 }

@@ -72,14 +72,14 @@ pub struct RegisteredSession {
     pub ends_at: Time,
 }
 
-impl From<Session> for RegisteredSession {
-    fn from(session: Session) -> Self {
+impl From<&Session> for RegisteredSession {
+    fn from(session: &Session) -> Self {
         Self {
             id: session.id,
-            subject: session.subject,
-            tenant: session.tenant,
-            client: session.client,
-            provider: session.provider,
+            subject: session.subject.clone(),
+            tenant: session.tenant.clone(),
+            client: session.client.clone(),
+            provider: session.provider.clone(),
             upstream_session: None,
             begun_at: session.begun_at,
             begun: session.begun,

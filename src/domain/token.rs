@@ -92,6 +92,15 @@ impl AccessClaims {
         ) -> Option<T> {
             serde_json::from_str(members.remove(name)?.get()).ok()
         }
+        /// Absent is not wrong; of another kind it is.
+        fn take_or<T: for<'a> Deserialize<'a>, U>(
+            members: &mut BTreeMap<String, Box<RawValue>>,
+            name: &str,
+            absent: U,
+            present: fn(T) -> U,
+        ) -> Option<U> {
+            if members.contains_key(name) { take(members, name).map(present) } else { Some(absent) }
+        }
         let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(json).ok()?;
         let m = &mut members;
         Some(Self {
@@ -110,17 +119,9 @@ impl AccessClaims {
             authorization_details: m.remove("authorization_details")?,
             tpl: take(m, "tpl")?,
             rev: take(m, "rev")?,
-            ancestors: if m.contains_key("ancestors") { take(m, "ancestors")? } else { Vec::new() },
-            session_client: if m.contains_key("session_client") {
-                Some(take(m, "session_client")?)
-            } else {
-                None
-            },
-            session_iat: if m.contains_key("session_iat") {
-                Some(take(m, "session_iat")?)
-            } else {
-                None
-            },
+            ancestors: take_or(m, "ancestors", Vec::new(), |ids| ids)?,
+            session_client: take_or(m, "session_client", None, Some)?,
+            session_iat: take_or(m, "session_iat", None, Some)?,
             added: members
                 .into_iter()
                 .map(|(name, value)| Some((name, serde_json::from_str(value.get()).ok()?)))

@@ -47,7 +47,7 @@ impl Page {
             (
                 "rolemint_revocations_written_total",
                 "counter",
-                "Entries of the revocation log that this node wrote.",
+                "Entries of the revocation log that this node wrote for clients.",
                 figures.revocations_written.to_string(),
             ),
             (

@@ -203,8 +203,8 @@ impl Inner {
 
     /// A session at the provider ends all that came from it, where the provider tells.
     async fn register(&self, session: &Session, there: String) -> Result<(), NotExchanged> {
-        let mut registered = RegisteredSession::from(session.clone());
-        registered.upstream_session = Some(there);
+        let registered =
+            RegisteredSession { upstream_session: Some(there), ..RegisteredSession::from(session) };
         let begin = self.database.write(move |c| database::sessions::begin(c, &registered));
         if begin.await.map_err(Unavailable::from)? {
             Ok(())

@@ -14,12 +14,10 @@ pub use crate::service::feed::snapshot::Snapshot;
 use crate::catalog::News;
 use crate::database::log;
 use crate::domain::feed::{FeedEntry, FeedFilter, Frame, Start};
-use crate::domain::ids::TenantId;
 use crate::service::feed::place::{Place, Places};
 use crate::service::feed::reports::Reports;
 use crate::service::resource_server::ResourceServer;
 use crate::service::{Inner, Report, Service, Unavailable};
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -107,30 +105,15 @@ enum At {
     Position(u64),
 }
 
-/// What a reader cares for.
-#[derive(Clone, Debug, Default)]
-pub struct Wanted {
-    /// None: all that it introspects.
-    pub audiences: BTreeSet<String>,
-    /// None: all.
-    pub tenants: BTreeSet<TenantId>,
-}
-
-impl Wanted {
-    fn filter(self, reader: &ResourceServer) -> Option<FeedFilter> {
-        FeedFilter::of(reader.client(), self.audiences, self.tenants)
-    }
-}
-
 impl Service {
     /// `last`: the position that the reader has seen.
     pub async fn open_feed(
         &self,
         reader: ResourceServer,
-        wanted: Wanted,
+        wanted: FeedFilter,
         last: Option<u64>,
     ) -> Result<FeedStream, NotOpened> {
-        let filter = wanted.filter(&reader).ok_or(NotOpened::Audience)?;
+        let filter = wanted.allowed_to(reader.client()).ok_or(NotOpened::Audience)?;
         let inner = Arc::clone(&self.0);
         let place = inner.feed.0.places.take(&reader.client().id).ok_or(NotOpened::TooMany)?;
         let mut applied = inner.revision().map_err(Unavailable::from)?;

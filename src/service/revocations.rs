@@ -201,6 +201,6 @@ impl Inner {
             return Ok(Some(owner));
         }
         let found = self.tokens.find(&id, self.log_position(&id), now).await?;
-        Ok(found.map(|(session, _)| Owner::from(&RegisteredSession::from(session))))
+        Ok(found.map(|(session, _)| Owner::from(&RegisteredSession::from(&session))))
     }
 }

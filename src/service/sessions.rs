@@ -150,7 +150,7 @@ impl Service {
             in_store = InStore::Alive { idle_ends_at, ends_at: session.ends_at };
             over_by_log = inner.is_over(&session).await?;
             // An exchange makes sessions that are in no register.
-            recorded.registered.get_or_insert_with(|| session.into());
+            recorded.registered.get_or_insert_with(|| (&session).into());
         }
         let code_until = match &recorded.registered {
             None => now,

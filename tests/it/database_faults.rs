@@ -16,14 +16,14 @@ use rolemint::domain::revocation::{NewRevocation, RevocationTarget};
 use serde_json::{Value, json};
 
 use crate::harness::binary::Served;
-use crate::harness::flow::{Code, REDIRECT_URI, Request};
+use crate::harness::flow::{Code, Request};
 use crate::harness::http::Answer;
 use crate::harness::nodes::{Apart, Nodes};
 use crate::harness::process::output;
 use crate::harness::proxy::Proxy;
 use crate::harness::servers::Postgres;
 use crate::harness::world::{World, open};
-use crate::harness::{Need, Pair, SetUp as _, Stores, met, node, run, soon};
+use crate::harness::{Need, Pair, SetUp as _, Stores, met, run, soon};
 
 /// An answer takes two seconds at most; twice that on a machine that does other things.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -306,16 +306,7 @@ impl Full {
 }
 
 async fn sign_in(served: &Served) -> Value {
-    let answer = node::client(json!({
-        "command": "sign-in",
-        "issuer": served.rolemint.issuer,
-        "client_id": "web",
-        "redirect_uri": REDIRECT_URI,
-        "username": "dana",
-        "parameters": { "tenant": "acme" },
-        "id_token_alg": "EdDSA",
-    }));
-    answer.await["tokens"].clone()
+    served.sign_in().await["tokens"].clone()
 }
 
 async fn post(served: &Served, path: &str, form: &[(&str, &str)]) -> Answer {

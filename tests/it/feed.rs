@@ -449,6 +449,9 @@ async fn streams_are_bounded_and_places_come_back(mut world: World) {
     let answer = world.feed_refused(Some(&world.basic("api")), "").await;
     assert_eq!(answer.header("retry-after"), "1");
     answer.expect_problem(503, "unavailable");
+    // A snapshot takes a place while it is made.
+    let answer = world.feed_refused(Some(&world.basic("api")), "/snapshot").await;
+    answer.expect_problem(503, "unavailable");
     let third = world.feed("backend").await;
     let answer = world.feed_refused(Some(&world.basic("backend")), "").await;
     answer.expect_problem(503, "unavailable");

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::harness::binary::Served;
-use crate::harness::flow::REDIRECT_URI;
 use crate::harness::http::with_form;
 use crate::harness::process::Server;
-use crate::harness::{Need, Pair, SetUp as _, Stores, http, met, node, rounds, run, secrets};
+use crate::harness::{Need, Pair, SetUp as _, Stores, http, met, rounds, run, secrets};
 
 /// Revocations that are under way at once.
 const AT_ONCE: usize = 8;
@@ -67,16 +66,7 @@ impl Cluster {
     }
 
     async fn sign_in(&self) -> String {
-        let answer = node::client(json!({
-            "command": "sign-in",
-            "issuer": self.served.rolemint.issuer,
-            "client_id": "web",
-            "redirect_uri": REDIRECT_URI,
-            "username": "dana",
-            "parameters": { "tenant": "acme" },
-            "id_token_alg": "EdDSA",
-        }));
-        answer.await["tokens"]["refresh_token"].as_str().unwrap().to_owned()
+        self.served.sign_in().await["tokens"]["refresh_token"].as_str().unwrap().to_owned()
     }
 
     /// Another access token of a session; within the grace window its refresh token stays good.

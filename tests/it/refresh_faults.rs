@@ -7,17 +7,17 @@ use rolemint::database::{self, log};
 use rolemint::domain::audit::EventKind;
 use rolemint::domain::ids::SessionId;
 use rolemint::domain::revocation::{NewRevocation, RevocationTarget};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use toml::toml;
 
 use crate::harness::binary::Served;
-use crate::harness::flow::{REDIRECT_URI, session_of};
+use crate::harness::flow::session_of;
 use crate::harness::nodes::Nodes;
+use crate::harness::on_both_stores;
 use crate::harness::servers::TokenStoreCopy;
 use crate::harness::world::World;
-use crate::harness::{node, on_both_stores};
 
 on_both_stores!(
     a_lost_answer_is_given_again_by_every_node,
@@ -85,16 +85,7 @@ async fn a_lost_answer_is_given_again_after_a_kill(mut served: Served) {
     served.deployment.client("web").insert("lifetimes".to_owned(), lifetimes.into());
     served.rolemint.apply(&served.deployment).success();
     served.rolemint.kill_and_start();
-    let signed_in = node::client(json!({
-        "command": "sign-in",
-        "issuer": served.rolemint.issuer,
-        "client_id": "web",
-        "redirect_uri": REDIRECT_URI,
-        "username": "dana",
-        "parameters": { "tenant": "acme" },
-        "id_token_alg": "EdDSA",
-    }));
-    let mut token = signed_in.await["tokens"]["refresh_token"].clone();
+    let mut token = served.sign_in().await["tokens"]["refresh_token"].clone();
     let refresh = async |served: &Served, token: &Value| {
         let token = token.as_str().unwrap();
         let form =

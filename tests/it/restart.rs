@@ -1,31 +1,17 @@
 //! kill -9 loses no session and revives none that has ended.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::harness::binary::Served;
+use crate::harness::flow::REDIRECT_URI;
 use crate::harness::http::{Answer, Browser};
-use crate::harness::{node, on_both_stores};
+use crate::harness::on_both_stores;
 
 on_both_stores!(
     a_kill_loses_no_session_and_revives_none,
     a_code_stays_used_through_a_kill,
     a_server_told_to_stop_ends_well,
 );
-
-const REDIRECT_URI: &str = "http://127.0.0.1:49152/callback";
-
-async fn sign_in(served: &Served) -> Value {
-    node::client(json!({
-        "command": "sign-in",
-        "issuer": served.rolemint.issuer,
-        "client_id": "web",
-        "redirect_uri": REDIRECT_URI,
-        "username": "dana",
-        "parameters": { "tenant": "acme" },
-        "id_token_alg": "EdDSA",
-    }))
-    .await
-}
 
 async fn refresh(browser: &Browser, token: &Value) -> Answer {
     let form = [
@@ -45,8 +31,8 @@ async fn is_active(served: &Served, token: &Value) -> bool {
 }
 
 async fn a_kill_loses_no_session_and_revives_none(mut served: Served) {
-    let kept = sign_in(&served).await["tokens"].clone();
-    let ended = sign_in(&served).await["tokens"].clone();
+    let kept = served.sign_in().await["tokens"].clone();
+    let ended = served.sign_in().await["tokens"].clone();
     let form = [("client_id", "web"), ("token", ended["refresh_token"].as_str().unwrap())];
     served.rolemint.browser().post("/oauth2/revoke", &form).await.expect(200);
     // Acknowledged: from here on it counts, whatever happens.
@@ -68,7 +54,7 @@ async fn a_kill_loses_no_session_and_revives_none(mut served: Served) {
 }
 
 async fn a_code_stays_used_through_a_kill(mut served: Served) {
-    let answer = sign_in(&served).await;
+    let answer = served.sign_in().await;
     served.rolemint.kill_and_start();
     let form = [
         ("grant_type", "authorization_code"),
@@ -84,7 +70,7 @@ async fn a_code_stays_used_through_a_kill(mut served: Served) {
 }
 
 async fn a_server_told_to_stop_ends_well(mut served: Served) {
-    let tokens = sign_in(&served).await["tokens"].clone();
+    let tokens = served.sign_in().await["tokens"].clone();
     let status = served.rolemint.terminate();
     assert!(status.success(), "{status}");
     served.rolemint.start();

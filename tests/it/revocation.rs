@@ -23,6 +23,7 @@ on_embedded_stores!(
     only_a_client_may_revoke,
     a_wrong_hint_still_ends_it,
     a_superseded_refresh_token_ends_its_session_too,
+    what_is_over_by_its_time_adds_nothing_to_the_log,
 );
 
 async fn a_refresh_token_ends_its_session(world: World) {
@@ -200,6 +201,17 @@ async fn a_wrong_hint_still_ends_it(world: World) {
         world.post_as("web", "/oauth2/revoke", &form).await.expect(200);
         assert!(!world.is_active(&tokens["access_token"]).await, "{kind} as {hint}");
     }
+}
+
+/// However often it is told, and long after the session's entry has left the memory.
+async fn what_is_over_by_its_time_adds_nothing_to_the_log(world: World) {
+    let tokens = world.sign_in("dana").await;
+    world.clock.advance(TimeDelta::days(31));
+    for _ in 0..3 {
+        world.revoke("web", &tokens["refresh_token"]).await.expect(200);
+    }
+    let list = |c: &mut DbConnection| database::log::list_recorded(c, None, None, 10);
+    assert_eq!(world.database().await.read(list).await.unwrap(), []);
 }
 
 async fn a_superseded_refresh_token_ends_its_session_too(world: World) {

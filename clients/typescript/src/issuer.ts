@@ -82,7 +82,7 @@ export class Issuer {
 function load(address: string, headers: Record<string, string>, signal: AbortSignal): Promise<Document> {
   return inTime(signal, async (limit) => {
     const response = await request(address, { headers, signal: limit });
-    const age = 1000 * (Number(response.headers.get('age')) || 0);
+    const age = 1000 * Math.max(0, Number(response.headers.get('age')) || 0);
     if (response.status === 200) {
       return { text: await bounded(response), etag: response.headers.get('etag') ?? undefined, age };
     }

@@ -1,7 +1,7 @@
 //! The revocation log for resource servers: as server-sent events, and signed as a whole; and what they say
 //! that they have applied.
 
-use crate::domain::feed::parse_position;
+use crate::domain::feed::{FeedFilter, parse_position};
 use crate::domain::ids::ReaderName;
 use crate::http::api::answer::nothing;
 use crate::http::api::json::read_json;
@@ -10,7 +10,7 @@ use crate::http::api::problem::{Kind, Mistake, Problem};
 use crate::http::api::resource_server::Reader;
 use crate::http::body::Body;
 use crate::http::parameters::Parameters;
-use crate::service::feed::{FeedStream, NotHeard, NotOpened, Wanted};
+use crate::service::feed::{FeedStream, NotHeard, NotOpened};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{self, HeaderName};
 use actix_web::web::Bytes;
@@ -85,7 +85,7 @@ pub(in crate::http) async fn hear_applied(
 }
 
 /// What a reader cares for, and where it was, if it says so here.
-fn parameters(request: &HttpRequest) -> Result<(Wanted, Option<String>), Problem> {
+fn parameters(request: &HttpRequest) -> Result<(FeedFilter, Option<String>), Problem> {
     let malformed = |_| Problem::invalid("the query of the address is malformed");
     let query = request.query_string().as_bytes();
     let parameters =
@@ -98,7 +98,7 @@ fn parameters(request: &HttpRequest) -> Result<(Wanted, Option<String>), Problem
     // SECURITY: a name that is none is not left out, or the reader would hear of less than it thinks.
     let wrong = |_| Problem::invalid("the parameter `tenant` has to be the id of a tenant");
     let audiences = parameters.all("audience").into_iter().collect();
-    Ok((Wanted { audiences, tenants: tenants.map_err(wrong)? }, parameters.owned("after")))
+    Ok((FeedFilter { audiences, tenants: tenants.map_err(wrong)? }, parameters.owned("after")))
 }
 
 type Next = Pin<Box<dyn Future<Output = (FeedStream, Option<String>)>>>;

@@ -3,8 +3,8 @@
 use crate::catalog::News;
 use crate::domain::feed::{FeedEntry, FeedFilter};
 use crate::domain::ids::{ClientId, TenantId};
+use crate::service::feed::NotOpened;
 use crate::service::feed::place::Place;
-use crate::service::feed::{NotOpened, Wanted};
 use crate::service::resource_server::ResourceServer;
 use crate::service::{Service, Unavailable};
 use data_encoding::HEXLOWER;
@@ -58,8 +58,12 @@ impl Snapshot {
 
 impl Service {
     /// What a reader would be shown now.
-    pub fn snapshot(&self, reader: ResourceServer, wanted: Wanted) -> Result<Snapshot, NotOpened> {
-        let filter = wanted.filter(&reader).ok_or(NotOpened::Audience)?;
+    pub fn snapshot(
+        &self,
+        reader: ResourceServer,
+        wanted: FeedFilter,
+    ) -> Result<Snapshot, NotOpened> {
+        let filter = wanted.allowed_to(reader.client()).ok_or(NotOpened::Audience)?;
         let position = self.0.revision().map_err(Unavailable::from)?;
         let place = self.0.feed.0.places.take(&reader.client().id).ok_or(NotOpened::TooMany)?;
         let age = self.0.catalog.age();

@@ -11,8 +11,9 @@ use tempfile::TempDir;
 use toml::{Table, Value};
 
 use super::deployment::Deployment;
+use super::flow::REDIRECT_URI;
 use super::http::Browser;
-use super::node::Provider;
+use super::node::{self, Provider};
 use super::process::{Output, Server, Start, output};
 use super::servers::{Stores, scratch};
 use super::{Need, SetUp, free_port, secrets, unguessable};
@@ -163,6 +164,22 @@ pub(crate) struct Served {
     pub(crate) rolemint: Binary,
     pub(crate) provider: Provider,
     pub(crate) deployment: Deployment,
+}
+
+impl Served {
+    /// Dana signs in at the public client `web`: what the client says of it, with its `tokens`.
+    pub(crate) async fn sign_in(&self) -> serde_json::Value {
+        node::client(serde_json::json!({
+            "command": "sign-in",
+            "issuer": self.rolemint.issuer,
+            "client_id": "web",
+            "redirect_uri": REDIRECT_URI,
+            "username": "dana",
+            "parameters": { "tenant": "acme" },
+            "id_token_alg": "EdDSA",
+        }))
+        .await
+    }
 }
 
 impl SetUp for Served {
